@@ -1,0 +1,56 @@
+"""The errors a person is meant to read: one line naming the field or file, and what would put it right.
+
+Exit codes: 2 bad input, 3 storage, 4 diverged. `jaxai.cli` prints `jaxai: error: FIELD: what (fix)` and nothing else.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class JaxaiError(Exception):
+    """Base of every error that is the user's to solve; carries an exit code and prints as one line."""
+
+    exit_code = 1
+
+    def __init__(self, field: str, what: str, fix: str = ""):
+        self.field, self.what, self.fix = field, what, fix
+        super().__init__(f"{field}: {what}" + (f" ({fix})" if fix else ""))
+
+
+class InputError(JaxaiError):
+    """An experiment, a flag, a dataset or a file that cannot be what it says; exit code 2."""
+
+    exit_code = 2
+
+
+class StorageError(JaxaiError):
+    """A disk or folder that cannot be written or read; exit code 3."""
+
+    exit_code = 3
+
+
+class DivergedError(JaxaiError):
+    """Training produced a loss or gradient that is not finite; exit code 4."""
+
+    exit_code = 4
+
+
+def nearest(name: str, candidates: Iterable[str], limit: int = 1) -> list[str]:
+    """The candidates most alike `name`, best first; empty where nothing is close."""
+    return difflib.get_close_matches(name, list(candidates), n=limit, cutoff=0.4)
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """`did you mean 'x'?`, or the whole list where nothing is close: the `fix` of an unknown name."""
+    candidates = sorted(set(candidates))
+    close = nearest(name, candidates)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known: " + ", ".join(candidates) if candidates else ""
+
+
+def need_extra(package: str, extra: str) -> InputError:
+    """The error for a missing optional library: names the extra that brings it."""
+    return InputError(package, "is not installed", f"pip install 'jaxai-research[{extra}]'")
