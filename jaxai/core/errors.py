@@ -37,9 +37,9 @@ class DivergedError(JaxaiError):
     exit_code = 4
 
 
-def nearest(name: str, candidates: Iterable[str], limit: int = 1) -> list[str]:
-    """The candidates most alike `name`, best first; empty where nothing is close."""
-    return difflib.get_close_matches(name, list(candidates), n=limit, cutoff=0.4)
+def nearest(name: str, candidates: Iterable[str], limit: int = 1, cutoff: float = 0.4) -> list[str]:
+    """The candidates most alike `name`, best first; empty where none is alike by `cutoff`, between 0 and 1."""
+    return difflib.get_close_matches(name, list(candidates), n=limit, cutoff=cutoff)
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:

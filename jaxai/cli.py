@@ -1,0 +1,251 @@
+"""The command line. Parsing imports nothing heavy, so that `jaxai --help` is instant; commands import what they need."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jaxai.core.errors import InputError, JaxaiError, did_you_mean
+
+DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
+EXIT_CODES = "exit codes: 0 done, 2 bad input, 3 storage, 4 diverged, 130 and 143 interrupted after saving"
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are the one line that every error of jaxai is."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError("command line", message, f"{self.prog} --help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; gives the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    try:
+        return _run([argument for argument in arguments if argument != "--debug"])
+    except JaxaiError as error:
+        if debug:
+            raise
+        print(f"jaxai: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("jaxai: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has left; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    parser, commands = _parser()
+    first = arguments[0] if arguments else ""
+    if first and not first.startswith("-") and first not in commands:
+        raise InputError(first, "no such command", did_you_mean(first, commands))
+    known, overrides = parser.parse_known_args(arguments)
+    if not hasattr(known, "run"):
+        parser.print_help()
+        return 0
+    if overrides and not known.takes_overrides:
+        raise InputError(overrides[0], f"is not an option of jaxai {first}", f"jaxai {first} --help")
+    known.overrides = overrides
+    return known.run(known)
+
+
+def _parser() -> tuple[_Parser, set[str]]:
+    parser = _Parser(
+        prog="jaxai",
+        description="Train, resume, evaluate and report experiments written as small typed Python files.",
+        epilog=EXIT_CODES + ". Every command takes --debug, which shows the traceback of an error.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, run: Callable[[Any], int], text: str, overrides: bool = False) -> _Parser:
+        made = commands.add_parser(
+            name, help=text, description=text, allow_abbrev=False, add_help=not overrides, usage=None
+        )
+        made.set_defaults(run=run, takes_overrides=overrides)
+        return made
+
+    train = command("train", _train, "train an experiment, or resume it where its run folder has it", True)
+    describe = command("describe", _describe, "check an experiment and print what it comes to; computes nothing", True)
+    for made in (train, describe):
+        made.add_argument("file", nargs="?", metavar="FILE", help="experiment file (.py), or a run's config.json")
+        made.add_argument("-h", "--help", action="store_true", help="this help, and every field of FILE as an option")
+        _add_allow(made)
+    train.add_argument("--run", dest="folder", metavar="DIR", help="run folder (default: runs/NAME of FILE)")
+    train.add_argument("--display", default="auto", metavar="KIND", help="auto, rich, plain, notebook or none")
+    train.add_argument("--wandb", metavar="PROJECT", help="log to this Weights & Biases project too")
+    train.add_argument("--resume-anyway", action="store_true", help="resume although harmless fields differ")
+
+    evaluate = command("evaluate", _evaluate, "evaluate a run's best checkpoint on all its evaluations", True)
+    evaluate.add_argument("folder", metavar="RUN", help="run folder")
+    evaluate.add_argument("-h", "--help", action="help", help="this help")
+    evaluate.add_argument("--step", type=int, help="the checkpoint to evaluate (default: the best, else the newest)")
+    _add_allow(evaluate)
+
+    report = command("report", _report, "write one self-contained HTML page about one run or several")
+    report.add_argument("folders", nargs="+", metavar="RUN", help="run folder")
+    report.add_argument("--out", metavar="FILE", help="where to write it (default: report.html in the first RUN)")
+    _add_allow(report)
+
+    prepare = command("prepare", _prepare, "bring a dataset into the form that tensorflow-datasets reads")
+    prepare.add_argument("name", metavar="NAME", help=", ".join(DATASETS))
+    where = prepare.add_mutually_exclusive_group()
+    where.add_argument("--from", dest="path", metavar="PATH", help="folder or file with the original files")
+    where.add_argument("--url", help="where to download the original files from")
+    prepare.add_argument("--data-dir", metavar="DIR", help="folder of prepared datasets")
+
+    new = command("new", _new, "write a commented experiment file to start from")
+    new.add_argument("file", metavar="FILE", help="the file to write; it must not exist")
+    return parser, set(commands.choices)
+
+
+def _add_allow(parser: _Parser) -> None:
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="module or experiment file whose classes a config.json may construct besides jaxai's, flax's and optax's",
+    )
+
+
+def _version() -> str:
+    from jaxai import __version__
+
+    return f"jaxai {__version__}"
+
+
+def _load(known: Any) -> Any:
+    from jaxai.experiment import load
+    from jaxai.experiment.override import override
+
+    if known.file is None:
+        raise InputError("FILE", "is missing", "such as experiments/digits_convnet.py")
+    if known.file.startswith("-"):
+        raise InputError(known.file, "stands where the experiment file belongs", "FILE comes first")
+    experiment = load(known.file, known.allow)
+    return override(experiment, [*known.overrides, *(["--help"] if known.help else [])])
+
+
+def _help(command: str) -> int:
+    parser, _ = _parser()
+    actions = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    actions.choices[command].print_help()
+    print("\nEvery field of the experiment is an option as well: jaxai", command, "FILE --help lists them.")
+    return 0
+
+
+def _train(known: Any) -> int:
+    if known.help:
+        _help("train")
+        if known.file is None:
+            return 0
+        print()
+    experiment = _load(known)
+    from jaxai.train.run import train
+
+    source = Path(known.file)
+    folder = Path(known.folder) if known.folder else _default_folder(source)
+    result = train(
+        experiment,
+        folder,
+        display=known.display,
+        source=source,
+        resume_anyway=known.resume_anyway,
+        wandb=known.wandb,
+    )
+    if result.signal is not None:
+        print(f"interrupted at step {result.step:,}; the same command resumes the run in {folder}")
+        return 128 + result.signal
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items() if name.count("_") == 0)
+    best = f" (best, step {result.best_step:,})" if result.best_step is not None else ""
+    print(f"{result.status} at step {result.step:,} after {result.seconds:.1f} s  {shown}{best}")
+    print(f"run:  {folder}\nnext: jaxai report {folder}\n      jaxai evaluate {folder}")
+    return 0
+
+
+def _default_folder(source: Path) -> Path:
+    return source.parent if source.name == "config.json" else Path("runs") / source.stem
+
+
+def _describe(known: Any) -> int:
+    if known.help and known.file is None:
+        return _help("describe")
+    experiment = _load(known)
+    from jaxai.train.describe import describe, render
+    from jaxai.train.setup import set_up
+
+    print(render(describe(set_up(experiment))))
+    return 0
+
+
+def _evaluate(known: Any) -> int:
+    from jaxai.experiment import load
+    from jaxai.experiment.override import override
+    from jaxai.train.saved import open_run
+
+    experiment = override(load(_run_folder(known.folder), known.allow), known.overrides)
+    run = open_run(Path(known.folder), experiment, known.step)
+    print(f"{known.folder}, step {run.step:,}")
+    for name, values in run.evaluate().items():
+        for metric, value in values.items():
+            if isinstance(value, float):
+                print(f"{name}/{metric:<18} {value:.6f}")
+    return 0
+
+
+def _run_folder(folder: str) -> Path:
+    config = Path(folder) / "config.json"
+    if not config.exists():
+        raise InputError(folder, "is no run folder: it has no config.json")
+    return config
+
+
+def _report(known: Any) -> int:
+    from jaxai.log.report import render
+    from jaxai.train.saved import gather
+
+    reports = [gather(_run_folder(folder).parent, known.allow) for folder in known.folders]
+    target = Path(known.out) if known.out else Path(known.folders[0]) / "report.html"
+    try:
+        target.write_text(render(reports), encoding="utf-8")
+    except OSError as error:
+        raise InputError(str(target), f"cannot be written: {error.strerror}", "--out FILE") from error
+    print(f"wrote {target}")
+    return 0
+
+
+def _prepare(known: Any) -> int:
+    if known.name not in DATASETS:
+        raise InputError(known.name, "no such dataset to prepare", did_you_mean(known.name, DATASETS))
+    from jaxai.data.prepare import prepare
+
+    path = prepare(known.name, data_dir=known.data_dir, source_path=known.path, url=known.url, progress=print)
+    print(f"prepared {path}\nread it with Tfds(name={known.name!r}, split='train')")
+    return 0
+
+
+def _new(known: Any) -> int:
+    from importlib.resources import files
+
+    target = Path(known.file)
+    if target.suffix != ".py":
+        raise InputError(known.file, "is no Python file name", f"{known.file}.py")
+    try:
+        with target.open("x") as file:
+            file.write(files("jaxai.experiment").joinpath("template.py.txt").read_text())
+    except FileExistsError:
+        raise InputError(known.file, "exists already", "choose another name") from None
+    except OSError as error:
+        raise InputError(known.file, f"cannot be written: {error.strerror}") from error
+    print(f"wrote {target}\nnext: jaxai describe {target}\n      jaxai train {target}")
+    return 0

@@ -1,0 +1,1 @@
+"""Builders of our own that write what `tfds.data_source` reads, without TensorFlow."""

@@ -1,0 +1,156 @@
+"""From a source to batches: order, per-process slices, padding, prefetching; TensorFlow is never imported.
+
+The order is a pure function: batch k of a run holds positions k * batch_size onwards of an endless sequence of epochs,
+each a permutation drawn from (seed, epoch). So the position of a run is one integer, reading may start anywhere, and the
+number of workers changes nothing. Batches straddle epochs: no example is dropped or repeated within an epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import numpy as np
+
+from jaxai.core.errors import InputError
+from jaxai.data.source import Cached, Source, Spec, example_spec, open_source, read
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """How the examples of a source become batches."""
+
+    source: Any
+    """A declaration such as `Tfds("digits")`, or any object with `__len__` and `__getitem__`."""
+    batch_size: int = 64
+    """Examples in a batch, over all devices and processes."""
+    shuffle: bool = True
+    """Whether training draws a new order each epoch; evaluations never shuffle."""
+    cache: bool = False
+    """Keep decoded examples in memory once read."""
+    workers: int = 0
+    """Processes that read and decode ahead; 0 reads in threads of this one."""
+    prefetch: int = 4
+    """Batches read ahead where the source is not in memory."""
+
+    def __post_init__(self):
+        for name in ("batch_size", "prefetch"):
+            if getattr(self, name) < 1:
+                raise InputError(name, f"must be at least 1, is {getattr(self, name)}")
+        if self.workers < 0:
+            raise InputError("workers", f"must not be negative, is {self.workers}")
+
+    def open(self, field: str, *, seed: int = 0, process: int = 0, num_processes: int = 1) -> Reader:
+        """Opens the source for one of `num_processes`; `field` names it in errors."""
+        if self.batch_size % num_processes:
+            what = f"{self.batch_size} does not divide by the {num_processes} processes"
+            raise InputError(f"{field}.batch_size", what, _nearest_multiple(self.batch_size, num_processes))
+        source = open_source(self.source, field)
+        spec = example_spec(source, field)
+        if "index" in spec or "mask" in spec:
+            name = "index" if "index" in spec else "mask"
+            raise InputError(field, f"has a field {name!r}, a name the batch needs for itself", "rename it")
+        if self.cache and not hasattr(source, "batch"):
+            source = Cached(source, field)
+        return Reader(self, field, source, spec, seed, process, num_processes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """An open pipeline: batches as a pure function of their number."""
+
+    pipeline: Pipeline
+    field: str
+    source: Source
+    spec: Spec
+    seed: int
+    process: int
+    num_processes: int
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.source)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, where the source knows them."""
+        return getattr(self.source, "classes", None)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a batch is one indexing of arrays, for which reading ahead costs more than it gives."""
+        return hasattr(self.source, "batch")
+
+    def batch(self, number: int) -> Batch:
+        """This process's share of training batch `number`, with the examples' `index` [batch] in the source."""
+        size = self.pipeline.batch_size // self.num_processes
+        start = number * self.pipeline.batch_size + self.process * size
+        indices = self._order(np.arange(start, start + size, dtype=np.int64))
+        return {**read(self.source, indices, self.field, self.spec), "index": indices.astype(np.int32)}
+
+    def batches(self, start: int = 0) -> Iterator[Batch]:
+        """Training batches from number `start` on, without end."""
+        if self.in_memory:
+            return map(self.batch, itertools.count(start))
+        dataset = grain.MapDataset.source(_Batches(self, start))
+        threads = 1 if self.pipeline.workers else 2
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=self.pipeline.prefetch)
+        ahead = dataset.to_iter_dataset(options)
+        if self.pipeline.workers:
+            ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=self.pipeline.workers))
+        return iter(ahead)
+
+    def evaluation(self) -> Iterator[Batch]:
+        """Every example once, in order; the last batch is padded, and `mask` [batch] is 0 where it is."""
+        size, total = self.pipeline.batch_size, self.num_examples
+        share = size // self.num_processes
+        for start in range(0, total, size):
+            numbers = np.arange(start + self.process * share, start + (self.process + 1) * share, dtype=np.int64)
+            mask = (numbers < total).astype(np.float32)
+            indices = np.minimum(numbers, total - 1)
+            batch = read(self.source, indices, self.field, self.spec)
+            yield {**batch, "index": indices.astype(np.int32), "mask": mask}
+
+    def _order(self, positions: np.ndarray) -> np.ndarray:
+        """The examples at `positions` of the endless sequence."""
+        epochs, offsets = np.divmod(positions, self.num_examples)
+        if not self.pipeline.shuffle:
+            return offsets
+        if epochs[0] == epochs[-1]:
+            return _permutation(self.num_examples, self.seed, int(epochs[0]))[offsets]
+        indices = np.empty_like(offsets)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            indices[here] = _permutation(self.num_examples, self.seed, int(epoch))[offsets[here]]
+        return indices
+
+
+class _Batches:
+    """The endless sequence of batches from `start` on, in the form that grain reads ahead from."""
+
+    def __init__(self, reader: Reader, start: int):
+        self.reader, self.start = reader, start
+
+    def __len__(self) -> int:
+        return 2**62
+
+    def __getitem__(self, number: int) -> Batch:
+        return self.reader.batch(self.start + int(number))
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(num_examples: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of one epoch. `RandomState` is numpy's frozen generator: its streams never change between versions."""
+    bits = np.random.MT19937(np.random.SeedSequence([seed, epoch]))
+    return np.random.RandomState(bits).permutation(num_examples)
+
+
+def _nearest_multiple(number: int, of: int) -> str:
+    below, above = number // of * of, -(-number // of) * of
+    return f"nearest: {', '.join(str(n) for n in sorted({below, above}) if n)}"

@@ -1,0 +1,145 @@
+"""`Experiment`: everything that decides the numbers of a run, as one frozen value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from jaxai.core.duration import Duration, Epochs, Minutes, Steps
+from jaxai.core.errors import InputError, did_you_mean
+from jaxai.data.pipeline import Pipeline
+from jaxai.parallel import PMap
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Best:
+    """By which evaluation metric checkpoints are compared."""
+
+    metric: str
+    """EVALUATION/METRIC, such as `test/accuracy`."""
+    mode: Literal["max", "min"] = "max"
+    """Whether more or less is better."""
+
+    def __post_init__(self):
+        if self.metric.count("/") != 1:
+            raise InputError("best.metric", f"{self.metric!r} is not EVALUATION/METRIC", "such as test/accuracy")
+
+    def improves(self, value: float, on: float | None, by: float = 0.0) -> bool:
+        """Whether `value` is better than `on` by more than `by`; a nan never is."""
+        if value != value:
+            return False
+        return on is None or (value > on + by if self.mode == "max" else value < on - by)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """When to stop before the end, by `Experiment.best`; the best weights are then the result."""
+
+    patience: int = 5
+    """Evaluations in a row without improvement after which training stops."""
+    min_delta: float = 0.0
+    """The least change that counts as an improvement."""
+
+    def __post_init__(self):
+        if self.patience < 1:
+            raise InputError("early_stopping.patience", f"must be at least 1, is {self.patience}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoints:
+    """When the state is saved, and which saves are kept; one is always made at the end."""
+
+    every: Duration = Minutes(10)  # noqa: RUF009 - a frozen value
+    """Interval in steps, epochs, examples or minutes."""
+    keep_last: int = 1
+    """How many of the newest are kept."""
+    keep_best: int = 1
+    """How many of the best, by `Experiment.best`, are kept besides."""
+
+    def __post_init__(self):
+        if self.keep_last < 1:
+            raise InputError("checkpoint.keep_last", f"must be at least 1, is {self.keep_last}")
+        if self.keep_best < 0:
+            raise InputError("checkpoint.keep_best", f"must not be negative, is {self.keep_best}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A training run as a value: the same value gives the same numbers."""
+
+    task: Any
+    """What is learned: a `jaxai.Task`, which owns its model."""
+    train: Pipeline
+    """The training data and how it becomes batches."""
+    evals: Mapping[str, Pipeline] = dataclasses.field(default_factory=dict)
+    """Named evaluations; each sees every example of its data exactly once."""
+    optimizer: Any
+    """How it is learned: a `jaxai.optim.Optimizer`, or `Call(optax.adam, learning_rate=...)`."""
+    duration: Duration
+    """How long to train."""
+    seed: int = 0
+    """Decides initial values, order of the data, augmentation and dropout."""
+    parallel: Any = PMap()  # noqa: RUF009 - a frozen value
+    """How to use several devices: `PMap()` or `Mesh(...)`."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the model computes in; parameters are always float32."""
+    accumulate: int = 1
+    """Micro-batches whose gradients make one step: less memory, same result."""
+    ema: float | None = None
+    """Decay of an exponential moving average of the parameters; evaluations then use the average."""
+    freeze: tuple[str, ...] = ()
+    """Regexes of parameter paths that are not trained."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """What to do about a loss or gradient that is not finite: stop, or leave that step out."""
+    evaluate_every: Duration | None = Epochs(1)  # noqa: RUF009 - a frozen value
+    """Interval between evaluations; one is always made at the end, which None leaves as the only one."""
+    log_every: Duration = Steps(50)  # noqa: RUF009 - a frozen value
+    """Interval between records of training metrics."""
+    checkpoint: Checkpoints = Checkpoints()  # noqa: RUF009 - a frozen value
+    """When the state is saved, and which saves are kept."""
+    best: Best | None = None
+    """By which metric the best checkpoint is kept."""
+    early_stopping: EarlyStopping | None = None
+    """When to stop before the end; None never does."""
+    start_from: str | None = None
+    """A run folder whose parameters training starts from."""
+
+    def __post_init__(self):
+        for method in ("init", "loss"):
+            if not callable(getattr(self.task, method, None)):
+                raise InputError("task", f"{type(self.task).__name__} has no method {method!r}", "see jaxai.Task")
+        if not isinstance(self.train, Pipeline):
+            raise InputError("train", f"must be a Pipeline, is {type(self.train).__name__}")
+        self._check_evals()
+        self._check_numbers()
+        if not isinstance(self.duration, Duration):
+            raise InputError("duration", f"{self.duration!r} has no unit", "such as Epochs(10) or Steps(500)")
+        if self.early_stopping is not None and self.best is None:
+            raise InputError("early_stopping", "needs `best` to know what improves", "best=Best(metric='test/loss', mode='min')")
+
+    def _check_evals(self) -> None:
+        for name, pipeline in self.evals.items():
+            if not name.isidentifier() or name == "train":
+                raise InputError("evals", f"{name!r} cannot name an evaluation", "letters, digits, _; not train")
+            if not isinstance(pipeline, Pipeline):
+                raise InputError(f"evals.{name}", f"must be a Pipeline, is {type(pipeline).__name__}")
+        if self.best is not None:
+            name = self.best.metric.split("/")[0]
+            if name not in self.evals:
+                raise InputError("best.metric", f"there is no evaluation {name!r}", did_you_mean(name, self.evals))
+
+    def _check_numbers(self) -> None:
+        if self.seed < 0:
+            raise InputError("seed", f"must not be negative, is {self.seed}")
+        if self.accumulate < 1:
+            raise InputError("accumulate", f"must be at least 1, is {self.accumulate}")
+        if self.train.batch_size % self.accumulate:
+            what = f"{self.train.batch_size} does not divide into {self.accumulate} micro-batches"
+            raise InputError("train.batch_size", what)
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise InputError("ema", f"must lie between 0 and 1, is {self.ema}")
+        for name, allowed in (("precision", ("float32", "bfloat16")), ("on_nonfinite", ("stop", "skip"))):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise InputError(name, f"{value!r} is unknown", did_you_mean(str(value), allowed))

@@ -1,0 +1,81 @@
+"""Reading an experiment: from the Python file that declares it, or from the JSON that a run wrote."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxai.core.errors import InputError, did_you_mean
+from jaxai.experiment.declaration import Experiment
+from jaxai.experiment.json import EXPERIMENT_MODULE, decode
+
+
+def load(path: str | Path, allow: Sequence[str] = ()) -> Experiment:
+    """The experiment that `path` declares: `get_config()` of a Python file, or a run's `config.json`.
+
+    `allow` names modules or experiment files, besides jaxai, flax and optax, whose classes JSON may construct.
+    Raises InputError in one line for whatever is wrong with the file.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / "config.json").exists():
+        path = path / "config.json"
+    if not path.is_file():
+        beside = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise InputError(str(path), "no such file", did_you_mean(path.name, beside) if beside else "")
+    if path.suffix == ".json":
+        return _from_json(path, allow)
+    if path.suffix != ".py":
+        raise InputError(str(path), "is no experiment", "a .py file with get_config(), or a run's config.json")
+    module = execute(path)
+    if not callable(getattr(module, "get_config", None)):
+        fix = did_you_mean("get_config", [name for name in vars(module) if not name.startswith("_")])
+        raise InputError(str(path), "has no function get_config()", fix if "did" in fix else "")
+    experiment = _guarded(path, module.get_config)
+    if not isinstance(experiment, Experiment):
+        raise InputError(str(path), f"get_config() gives {type(experiment).__name__}, not an Experiment")
+    return experiment
+
+
+def execute(path: Path) -> Any:
+    """Runs a Python file that the user named, and gives it as a module: the only place that runs anybody's code."""
+    name = EXPERIMENT_MODULE + path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Registered, so that its classes can be found again by name; its folder, so that it can import its neighbours.
+    sys.modules[name] = module
+    if str(path.parent.resolve()) not in sys.path:
+        sys.path.append(str(path.parent.resolve()))
+    loader = spec.loader
+    _guarded(path, lambda: loader.exec_module(module))
+    return module
+
+
+def _guarded(path: Path, run: Any) -> Any:
+    """`run()`, with its exceptions turned into one line that names the line of the file."""
+    try:
+        return run()
+    except InputError as error:
+        raise InputError(f"{path}: {error.field}", error.what, error.fix) from error
+    except SyntaxError as error:
+        raise InputError(f"{path}:{error.lineno}", f"SyntaxError: {error.msg}") from error
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f"{path}:{lines[-1]}" if lines else str(path)
+        raise InputError(where, f"{type(error).__name__}: {error}") from error
+
+
+def _from_json(path: Path, allow: Sequence[str]) -> Experiment:
+    try:
+        data = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise InputError(str(path), f"is not readable JSON: {error}") from error
+    experiment = decode(data, [execute(Path(name)).__name__ if name.endswith(".py") else name for name in allow])
+    if not isinstance(experiment, Experiment):
+        raise InputError(str(path), "is not an experiment's JSON")
+    return experiment

@@ -1,0 +1,48 @@
+"""Records as TensorBoard event files, by tensorboardX: neither TensorFlow nor PyTorch is involved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxai.log import figures
+from jaxai.log.writer import metric_names
+
+FLUSH_SECONDS = 10
+QUEUE_SIZE = 1000
+"""Events that may wait for the writing thread before the loop would have to."""
+
+
+class TensorBoardWriter:
+    """Writes scalars `split/metric`, images and confusion matrices to event files in `folder`.
+
+    `from_step` is the step the run continues from; what an earlier process wrote for later steps is hidden.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], from_step: int = 0):
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(
+            os.fspath(folder),
+            purge_step=from_step + 1 if from_step else 0,
+            max_queue=QUEUE_SIZE,
+            flush_secs=FLUSH_SECONDS,
+            filename_suffix=f".{from_step}",  # names carry whole seconds; a quick resume must not overwrite
+        )
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        for name in metric_names(record):
+            self._writer.add_scalar(f"{record['split']}/{name}", record[name], record["step"])
+
+    def confusion(self, step: int, split: str, matrix: np.ndarray, classes: Sequence[str] | None) -> None:
+        picture = figures.pixels(figures.confusion(matrix, classes))
+        self._writer.add_image(f"{split}/confusion", picture, step, dataformats="HWC")
+
+    def images(self, step: int, split: str, name: str, images: np.ndarray) -> None:
+        self._writer.add_images(f"{split}/{name}", images, step, dataformats="NHWC")
+
+    def close(self) -> None:
+        self._writer.close()

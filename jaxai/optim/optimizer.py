@@ -1,0 +1,146 @@
+"""An optimizer as a value: one Optax update rule and what surrounds it, each part chosen by rules over parameter paths.
+
+The chain is always: clip the global norm, coupled weight decay, the update rule, decoupled weight decay, learning-rate
+multipliers, learning rate. `sgd`, `adam`, `adamw`, `lion` and `muon` fill it in; `Call(optax.anything, ...)` replaces it whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+import optax.contrib
+
+from jaxai.core import rules
+from jaxai.core.call import Call
+from jaxai.core.duration import Duration
+from jaxai.core.errors import InputError
+from jaxai.optim.schedules import Schedule
+
+LearningRate = float | Schedule
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """An Optax update rule with its learning rate, weight decay, clipping and per-parameter rules."""
+
+    update: Call
+    """The update rule without learning rate, such as `Call(optax.scale_by_adam, b1=0.9)`."""
+    learning_rate: Any
+    """A number, or a schedule such as `WarmupCosine(peak=1e-3)`."""
+    weight_decay: float = 0.0
+    """Strength of weight decay."""
+    coupled: bool = False
+    """Whether decay is added to the gradient (L2, as PyTorch's SGD and Adam) or to the update (AdamW)."""
+    decay: tuple[tuple[str, float], ...] | None = None
+    """Rules (regex, multiplier) saying which parameters decay; by default those of two or more dims."""
+    multipliers: tuple[tuple[str, float], ...] = ()
+    """Rules (regex, multiplier) on the learning rate; 1 where none matches."""
+    clip_norm: float | None = None
+    """The gradient's global norm is scaled down to this."""
+
+    def __post_init__(self):
+        if self.weight_decay < 0:
+            raise InputError("optimizer.weight_decay", f"must not be negative, is {self.weight_decay}")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise InputError("optimizer.clip_norm", f"must be above 0, is {self.clip_norm}", "None turns clipping off")
+
+    def schedule(self, total_steps: int, to_steps: Callable[[Duration], int]) -> Callable[[Any], Any]:
+        """The learning rate as a function of the step."""
+        if isinstance(self.learning_rate, (int, float)):
+            return optax.constant_schedule(self.learning_rate)
+        return self.learning_rate.build(total_steps, to_steps)
+
+    def build(self, total_steps: int, to_steps: Callable[[Duration], int]) -> optax.GradientTransformation:
+        """The Optax chain of a run of `total_steps`."""
+        decay = [_add_decay(self.weight_decay, self.decay)] if self.weight_decay else []
+        return optax.chain(
+            *([optax.clip_by_global_norm(self.clip_norm)] if self.clip_norm else []),
+            *(decay if self.coupled else []),
+            self.update(),
+            *([] if self.coupled else decay),
+            *([_multiply(self.multipliers)] if self.multipliers else []),
+            optax.scale_by_learning_rate(self.schedule(total_steps, to_steps)),
+        )
+
+
+def decay_multipliers(decay: tuple[tuple[str, float], ...] | None, params: Any) -> Any:
+    """The tree of weight-decay multipliers: by rules, or 1 for tensors of two or more dims and 0 for the rest."""
+    if decay is None:
+        return jax.tree.map(lambda p: 1.0 if p.ndim > 1 else 0.0, params)
+    return rules.assign(decay, params, 0.0, "optimizer.decay")
+
+
+def _add_decay(strength: float, decay: tuple[tuple[str, float], ...] | None) -> optax.GradientTransformation:
+    def add(updates: Any, params: Any) -> Any:
+        scales = decay_multipliers(decay, params)
+        return jax.tree.map(lambda u, p, s: u + strength * s * p if s else u, updates, params, scales)
+
+    return optax.stateless(add)
+
+
+def _multiply(multipliers: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
+    def multiply(updates: Any, params: Any) -> Any:
+        scales = rules.assign(multipliers, params, 1.0, "optimizer.multipliers")
+        return jax.tree.map(lambda u, s: u * s, updates, scales)
+
+    return optax.stateless(multiply)
+
+
+def sgd(learning_rate: LearningRate, *, momentum: float = 0.9, nesterov: bool = False, **fields: Any) -> Optimizer:
+    """Stochastic gradient descent with momentum; weight decay is coupled, as in PyTorch."""
+    update = Call(optax.trace, decay=momentum, nesterov=nesterov)
+    return Optimizer(update=update, learning_rate=learning_rate, **{"coupled": True, **fields})
+
+
+def adam(learning_rate: LearningRate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, **fields: Any) -> Optimizer:
+    """Adam (Kingma & Ba 2015); weight decay is coupled, as in PyTorch."""
+    update = Call(optax.scale_by_adam, b1=b1, b2=b2, eps=eps)
+    return Optimizer(update=update, learning_rate=learning_rate, **{"coupled": True, **fields})
+
+
+def adamw(
+    learning_rate: LearningRate,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 1e-2,
+    **fields: Any,
+) -> Optimizer:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    update = Call(optax.scale_by_adam, b1=b1, b2=b2, eps=eps)
+    return Optimizer(update=update, learning_rate=learning_rate, weight_decay=weight_decay, **fields)
+
+
+def lion(learning_rate: LearningRate, *, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 1e-2, **fields: Any) -> Optimizer:
+    """Lion: the sign of an interpolated momentum (Chen et al. 2023)."""
+    update = Call(optax.scale_by_lion, b1=b1, b2=b2)
+    return Optimizer(update=update, learning_rate=learning_rate, weight_decay=weight_decay, **fields)
+
+
+def muon(learning_rate: LearningRate, *, beta: float = 0.95, weight_decay: float = 1e-2, **fields: Any) -> Optimizer:
+    """Muon: orthogonalised momentum for matrices, Adam for everything else (Jordan et al. 2024)."""
+    update = Call(scale_by_muon_or_adam, beta=beta)
+    return Optimizer(update=update, learning_rate=learning_rate, weight_decay=weight_decay, **fields)
+
+
+def scale_by_muon_or_adam(beta: float = 0.95, b1: float = 0.9, b2: float = 0.999) -> optax.GradientTransformation:
+    """Muon on parameters of exactly two dims, Adam on the others, both without learning rate."""
+    matrices = optax.chain(optax.contrib.scale_by_muon(beta=beta), _scale_by_aspect())
+    return optax.partition(
+        {"matrix": matrices, "other": optax.scale_by_adam(b1=b1, b2=b2)},
+        lambda params: jax.tree.map(lambda p: "matrix" if p.ndim == 2 else "other", params),
+    )
+
+
+def _scale_by_aspect() -> optax.GradientTransformation:
+    # Keeps the size of the update's effect on the outputs alike for tall and wide matrices [in, out].
+    def scale(updates: Any, params: Any) -> Any:
+        del params
+        return jax.tree.map(lambda u: u * max(1.0, u.shape[1] / u.shape[0]) ** 0.5, updates)
+
+    return optax.stateless(scale)

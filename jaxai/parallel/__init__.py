@@ -1,0 +1,7 @@
+"""Where arrays live and what is compiled: the only room that knows about devices."""
+
+from jaxai.parallel.layout import Layout, Parallel
+from jaxai.parallel.mesh import Mesh
+from jaxai.parallel.pmap import PMap
+
+__all__ = ["Layout", "Mesh", "PMap", "Parallel"]

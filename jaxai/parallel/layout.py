@@ -1,0 +1,80 @@
+"""What the training loop asks of a way to be parallel.
+
+A `Parallel` is a declaration, a field of the experiment. `lay_out()` binds it to the devices of this machine and gives a
+`Layout`. Whatever the layout, the state has the same global shapes, so that layouts restore each other's checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+
+from jaxai.core.errors import InputError
+
+State = Any
+Batch = Any
+
+
+class Layout(Protocol):
+    """Devices, the placement of the state on them, and the compilation of steps for them."""
+
+    devices: Sequence[jax.Device]
+    num_shards: int
+    """Into how many equal parts a batch is cut."""
+    axis: str | None
+    """The axis bound inside a step, over which it has to sum; None where the compiler does so."""
+
+    def init(self, create: Callable[..., State], *args: Any) -> State:
+        """The state that `create(*args)` makes, born where it will live."""
+        ...
+
+    def abstract(self, state: State) -> State:
+        """`state` (concrete or abstract) as shapes and dtypes with the shardings that a restored state needs."""
+        ...
+
+    def place(self, state: State) -> State:
+        """A restored state, where the steps want it."""
+        ...
+
+    def saveable(self, state: State) -> State:
+        """`state` as arrays that a checkpoint can hold."""
+        ...
+
+    def compile_step(self, step: Callable[[State, Batch], tuple[State, Any]]) -> Callable[..., tuple[State, Any]]:
+        """The compiled training step; it takes host batches and consumes its state."""
+        ...
+
+    def compile_evaluation(self, step: Callable[[Any, Batch, Any], Any]) -> Callable[[Any, Batch, Any], Any]:
+        """The compiled evaluation step `(variables, host batch, sums) -> sums`; it consumes its sums."""
+        ...
+
+
+class Parallel(Protocol):
+    """A way to be parallel, as a value."""
+
+    def lay_out(self) -> Layout:
+        """Binds to the devices; raises InputError where they do not fit."""
+        ...
+
+
+def choose_devices(num_devices: int | None, field: str) -> list[jax.Device]:
+    """The first `num_devices` of this job's devices, or all."""
+    devices = jax.devices()
+    if num_devices is None:
+        return devices
+    if not 1 <= num_devices <= len(devices):
+        raise InputError(field, f"{num_devices} devices are asked for, {len(devices)} are here", f"1 to {len(devices)}")
+    return devices[:num_devices]
+
+
+def in_lockstep(devices: Sequence[jax.Device], compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets one call finish before the next is dispatched, where that is needed.
+
+    Several CPU devices in one process share one pool of threads; collectives of steps in flight at once can wait for
+    each other's threads for ever. Real accelerators have queues of their own and are left alone.
+    """
+    if len(devices) == 1 or devices[0].platform != "cpu":
+        return compiled
+    return lambda *args: jax.block_until_ready(compiled(*args))

@@ -1,0 +1,133 @@
+"""Classification: softmax cross-entropy with label smoothing, class and example weights, and soft targets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxai import metrics
+from jaxai.core import rng, tree
+from jaxai.core.errors import InputError, did_you_mean
+from jaxai.data import augment as augmentation
+from jaxai.tasks.task import Batch, Out, Variables
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classification:
+    """Learns to name the class of an example: softmax cross-entropy on the logits of `model`."""
+
+    model: nn.Module
+    """The network: `model(inputs, train) -> logits [batch, class]`."""
+    augment: tuple[Any, ...] = ()
+    """Augmentations from `jaxai.data.augment`, applied in order within the compiled step."""
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over all classes (Szegedy et al. 2016)."""
+    class_weights: tuple[float, ...] | None = None
+    """Weight of each class in the loss."""
+    top_k: tuple[int, ...] = ()
+    """Values of k for which evaluations report top-k accuracy."""
+    inputs: str = "image"
+    """The field of the batch that the model sees."""
+    label: str = "label"
+    """The field of the batch with the class number, [batch]."""
+
+    def __post_init__(self):
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError("task.label_smoothing", f"must be at least 0 and below 1, is {self.label_smoothing}")
+
+    def init(self, key: jax.Array, batch: Batch) -> Variables:
+        self._require(batch)
+        inputs, _ = self._prepare(batch, key, train=False)
+        return self.model.init({"params": key, "dropout": key}, inputs, train=False)
+
+    def loss(self, variables: Variables, batch: Batch, key: jax.Array, train: bool) -> Out:
+        labels = batch[self.label]
+        weights = batch.get("mask", jnp.ones(labels.shape, jnp.float32)) * batch.get("weight", 1.0)
+        num_classes = self._num_classes(variables, batch)
+        target = jax.nn.one_hot(labels, num_classes) * (1 - self.label_smoothing) + self.label_smoothing / num_classes
+        inputs, target = self._prepare({**batch, "target": target}, key, train)
+        logits, model_state = self._apply(variables, inputs, batch["index"], key, train)
+        losses = -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
+        # A label outside the classes has an all-zero target and would go unnoticed: make it the guard's business.
+        losses = jnp.where((labels >= 0) & (labels < num_classes), losses, jnp.nan)
+        loss_weights = weights
+        if self.class_weights is not None:
+            loss_weights = weights * jnp.asarray(self.class_weights)[labels]
+        # where, not a product: a padded example must not turn 0 * nan into nan.
+        total = jnp.sum(jnp.where(loss_weights > 0, losses * loss_weights, 0.0))
+        measured = {"accuracy": metrics.accuracy(logits, labels, weights)}
+        if not train:
+            predictions = jnp.argmax(logits, axis=-1)
+            measured |= {f"top_{k}": metrics.top_k_accuracy(logits, labels, weights, k) for k in self.top_k}
+            measured["confusion"] = metrics.Confusion.of(labels, predictions, weights, num_classes)
+        return Out(total, jnp.sum(loss_weights), model_state, measured, logits)
+
+    def predict(self, variables: Variables, inputs: jax.Array) -> jax.Array:
+        """Class probabilities [batch, class] of raw inputs as the source gives them."""
+        batch = {self.inputs: inputs, "index": jnp.arange(inputs.shape[0])}
+        prepared, _ = self._prepare(batch, jax.random.key(0), train=False)
+        logits = self.model.apply(variables, prepared, train=False)
+        return jax.nn.softmax(jnp.asarray(logits, jnp.float32))
+
+    def check(self, variables: Variables, batch: dict[str, np.ndarray]) -> None:
+        """Raises InputError for a batch without the fields, or with labels that are no class of the model."""
+        self._require(batch)
+        labels = batch[self.label]
+        num_classes = self._num_classes(variables, batch)
+        if self.class_weights is not None and len(self.class_weights) != num_classes:
+            what = f"has {len(self.class_weights)} weights, the model {num_classes} classes"
+            raise InputError("task.class_weights", what)
+        wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+        if wrong.size:
+            what = f"is {labels[wrong[0]]} in example {batch['index'][wrong[0]]}, the model has {num_classes} classes"
+            raise InputError(self.label, what, f"labels go from 0 to {num_classes - 1}")
+
+    def images(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Up to 16 examples, if they are pictures."""
+        inputs = batch[self.inputs][:16]
+        pictures = inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[-1] in (1, 3)
+        return {"examples": inputs} if pictures else {}
+
+    def _require(self, batch: Batch) -> None:
+        for field, name in (("task.inputs", self.inputs), ("task.label", self.label)):
+            if name not in batch:
+                raise InputError(field, f"the data has no field {name!r}", did_you_mean(name, set(batch) - {"index"}))
+        if batch[self.label].ndim != 1 or not jnp.issubdtype(batch[self.label].dtype, jnp.integer):
+            label = batch[self.label]
+            what = f"{self.label!r} must be one integer an example, is {label.dtype}{list(label.shape[1:])}"
+            raise InputError("task.label", what)
+
+    def _prepare(self, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any]:
+        """Model inputs as floating-point numbers, and targets, after augmentation."""
+        prepared = augmentation.apply(self.augment, dict(batch), key, train)
+        inputs = prepared[self.inputs]
+        if inputs.dtype == jnp.uint8:
+            inputs = inputs.astype(jnp.float32) / 255
+        return inputs, prepared.get("target")
+
+    def _apply(
+        self, variables: Variables, inputs: jax.Array, index: jax.Array, key: jax.Array, train: bool
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """Float32 logits [batch, class] and the updated model state."""
+        inputs = inputs.astype(tree.floating_dtype(variables["params"]))
+        if not train:
+            return self.model.apply(variables, inputs, train=False).astype(jnp.float32), {}
+        state_names: Sequence[str] = [name for name in variables if name != "params"]
+        dropout = rng.batch_key(rng.stream(key, "dropout"), index)
+        logits, state = self.model.apply(
+            variables, inputs, train=True, rngs={"dropout": dropout}, mutable=state_names
+        )
+        return logits.astype(jnp.float32), dict(state)
+
+    def _num_classes(self, variables: Variables, batch: Batch) -> int:
+        inputs = jax.eval_shape(lambda b: self._prepare(b, jax.random.key(0), train=False)[0], dict(batch))
+        logits = jax.eval_shape(lambda v, x: self.model.apply(v, x, train=False), dict(variables), inputs)
+        if logits.ndim != 2:
+            raise InputError("task.model", f"must give logits [batch, class], gives {list(logits.shape)}")
+        return logits.shape[-1]

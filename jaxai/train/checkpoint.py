@@ -1,0 +1,146 @@
+"""Checkpoints by Orbax: asynchronous, atomic, one composite item a step; which are kept is decided by a pure function.
+
+A step holds `state` (the TrainState), `data` (the position of the run in its data) and `meta` (what the loop needs to
+go on as if it had never stopped). Orbax is told to keep everything: its own retention deletes the newest step when it is
+not the best, and the best one when a metric is nan.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
+
+from jaxai.core import tree
+from jaxai.core.errors import InputError, StorageError
+from jaxai.experiment.declaration import Best, Checkpoints
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a checkpoint held."""
+
+    state: Any
+    position: int
+    """Examples that the run had consumed."""
+    meta: dict[str, Any]
+
+
+class Checkpointer:
+    """The checkpoints of one run folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("orbax", "absl"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None,
+            cleanup_tmp_directories=True,
+            # Made in the background, folders that cannot be made turn into a hang instead of an error.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        )
+        try:
+            handlers = {
+                "state": ocp.StandardCheckpointHandler(),
+                "data": ocp.JsonCheckpointHandler(),
+                "meta": ocp.JsonCheckpointHandler(),
+            }
+            self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers)
+        except OSError as error:
+            raise StorageError(str(folder), f"cannot be written: {error.strerror or error}") from error
+
+    def steps(self) -> list[int]:
+        """The steps on disk, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: Any, position: int, meta: Mapping[str, Any]) -> None:
+        """Starts saving; returns as soon as the state is copied off the devices."""
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            data=ocp.args.JsonSave({"position": position}),
+            meta=ocp.args.JsonSave(dict(meta)),
+        )
+        self.wait()
+        try:
+            self._manager.save(step, args=items)
+        except OSError as error:
+            raise StorageError(str(self.folder), f"step {step} cannot be saved: {error}") from error
+
+    def wait(self) -> None:
+        """Until the last save is on disk; raises StorageError if it did not get there."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise StorageError(str(self.folder), f"the last checkpoint could not be saved: {error}") from error
+
+    def restore(self, step: int, abstract: Any) -> Restored:
+        """The checkpoint of `step`, its state with the shapes, dtypes and shardings of `abstract`."""
+        path = self.folder / str(step)
+        try:
+            # Small and read first: a truncated checkpoint is known before any array is opened.
+            texts = self._manager.restore(
+                step, args=ocp.args.Composite(data=ocp.args.JsonRestore(), meta=ocp.args.JsonRestore())
+            )
+            saved = self._manager.item_metadata(step)["state"]
+        except Exception as error:
+            raise InputError(str(path), f"is damaged: {_first_line(error)}", "delete it to use an older one") from error
+        _check_shapes(path, saved, abstract)
+        try:
+            items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+            state = self._manager.restore(step, args=items)["state"]
+        except Exception as error:
+            raise InputError(str(path), f"is damaged: {_first_line(error)}", "delete it to use an older one") from error
+        return Restored(state, int(texts["data"]["position"]), dict(texts["meta"]))
+
+    def restore_params(self, step: int) -> Any:
+        """The parameters of `step`, averaged ones where there are any, whatever else was saved; on the first device."""
+        path = self.folder / str(step)
+        sharding = SingleDeviceSharding(jax.devices()[0])
+        try:
+            saved = self._manager.item_metadata(step)["state"]
+            abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), dict(saved))
+            state = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+            )["state"]
+        except Exception as error:
+            raise InputError(str(path), f"is damaged: {_first_line(error)}") from error
+        return tree.join(state["ema"] or state["params"], state["frozen"] or {})
+
+    def delete_all_but(self, keep: set[int]) -> None:
+        """Deletes the other steps on disk."""
+        for step in self.steps():
+            if step not in keep:
+                self._manager.delete(step)
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def retain(steps: Sequence[int], scores: Mapping[int, float], policy: Checkpoints, best: Best | None) -> set[int]:
+    """Which of `steps` to keep: the newest, and the best of those that have a score. Always some of `steps`."""
+    keep = set(sorted(steps)[-policy.keep_last :])
+    if best is not None:
+        scored = [step for step in sorted(steps) if step in scores and scores[step] == scores[step]]
+        # Ties go to the earlier step, which is where the early-stopping rule saw the improvement.
+        scored.sort(key=lambda step: scores[step], reverse=best.mode == "max")
+        keep |= set(scored[: policy.keep_best])
+    return keep
+
+
+def _check_shapes(path: Path, saved: Any, abstract: Any) -> None:
+    theirs = {name: (tuple(x.shape), str(x.dtype)) for name, x in tree.flatten(dict(saved)).items()}
+    ours = {name: (tuple(x.shape), str(x.dtype)) for name, x in tree.flatten(abstract).items()}
+    for name in ours.keys() | theirs.keys():
+        if ours.get(name) != theirs.get(name):
+            mine, other = (f"{t[name][1]}{list(t[name][0])}" if name in t else "absent" for t in (ours, theirs))
+            raise InputError(str(path), f"{name} is {other} in the checkpoint, {mine} in the experiment")
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error).strip() else ''}"

@@ -1,0 +1,128 @@
+"""A run's folder: what lies in it, how it is claimed by an experiment, and how it is read back.
+
+    config.json        the resolved experiment          checkpoints/   one folder a saved step
+    NAME.py            the experiment file, verbatim     metrics.jsonl  one record a line
+    environment.json   versions, devices, command        tensorboard/   the same, for TensorBoard
+    results.json       the final metrics
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxai.core.errors import InputError, StorageError
+from jaxai.experiment.declaration import Experiment
+from jaxai.experiment.json import differences, encode
+
+#: Fields that may change on resume when the user insists: they do not decide what a step computes.
+HARMLESS = ("duration", "evals", "parallel", "evaluate_every", "log_every", "checkpoint", "best", "early_stopping")
+_PACKAGES = (
+    "jaxai-research", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tensorflow-datasets",
+)  # fmt: skip
+
+
+def check(folder: Path, experiment: Experiment, resume_anyway: bool) -> None:
+    """Raises InputError unless `folder` can be the run of `experiment`: new, or a run of the same experiment.
+
+    Changes nothing but to make the folder. A run without a checkpoint has nothing to lose and may be replaced.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"
+        raise InputError(str(folder), what, "choose another folder with --run") from error
+    saved = (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir())
+    config = folder / "config.json"
+    if config.exists():
+        if saved:
+            _check_same(folder, read_json(config), encode(experiment), resume_anyway)
+    elif saved or any(path.is_file() for path in folder.iterdir()):
+        raise InputError(str(folder), "is not empty and holds no run", "choose another folder with --run")
+
+
+def _check_same(folder: Path, old: Any, new: Any, resume_anyway: bool) -> None:
+    found = differences(old, new)
+    harmful = [d for d in found if d[0].split(".")[0] not in HARMLESS]
+    if not found or (resume_anyway and not harmful):
+        return
+    listed = ", ".join(f"{field} {before} -> {now}" for field, before, now in (harmful or found)[:6])
+    fix = "choose another folder with --run"
+    if not harmful:
+        fix = f"--resume-anyway to go on with it, or {fix}"
+    raise InputError(str(folder), f"holds a run of another experiment: {listed}", fix)
+
+
+def claim(folder: Path, experiment: Experiment, source: Path | None) -> None:
+    """Writes down what is run here: the experiment, its file, the environment."""
+    write_json(folder / "config.json", encode(experiment))
+    write_json(folder / "environment.json", environment())
+    if source is not None and source.suffix == ".py":
+        shutil.copyfile(source, folder / source.name)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices, git revision and command of this process."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    devices = jax.devices()
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "folder": os.getcwd(),
+        "git_revision": _git_revision(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_cores": os.cpu_count(),
+        "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
+        "processes": jax.process_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "versions": versions,
+    }
+
+
+def _git_revision() -> str | None:
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON so that a reader sees the old file or the new one, never half of it. Raises StorageError."""
+    temporary = path.with_suffix(".json.tmp")
+    try:
+        with temporary.open("w") as file:
+            json.dump(data, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(str(path), f"cannot be written: {error.strerror or error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """The data of a JSON file; raises InputError naming it if it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise InputError(str(path), f"is not readable JSON: {error}") from error

@@ -1,0 +1,165 @@
+"""From the metrics of steps to records, without ever making the device wait: they are fetched one interval late."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxai import metrics
+from jaxai.log import Display, Writer
+from jaxai.train.step import Packed
+
+STARVED = 0.2
+
+
+class Sink:
+    """All destinations of records as one."""
+
+    def __init__(self, writers: Sequence[Writer], display: Display):
+        self.writers, self.display = list(writers), display
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        for writer in self.writers:
+            writer.write(record)
+        self.display.record(record)
+
+    def arrays(self, step: int, split: str, values: Mapping[str, Any], classes: Sequence[str] | None) -> None:
+        """Array-valued metrics; those that are square counts are confusion matrices."""
+        for writer in self.writers:
+            for name, value in values.items():
+                if name == "confusion":
+                    writer.confusion(step, split, value, classes)
+
+    def images(self, step: int, split: str, named: Mapping[str, np.ndarray]) -> None:
+        for writer in self.writers:
+            for name, images in named.items():
+                writer.images(step, split, name, images)
+
+    def close(self) -> None:
+        for writer in self.writers:
+            writer.close()
+
+
+@dataclasses.dataclass
+class _Interval:
+    """Steps whose metrics make one record."""
+
+    parts: list[Packed] = dataclasses.field(default_factory=list)
+    summed: np.ndarray | None = None
+    """Sums of parts already fetched, float64."""
+    waited: float = 0.0
+    began: float = 0.0
+    steps_timed: int = 0
+
+    def fetch(self) -> np.ndarray | None:
+        """The sums, after waiting for the device."""
+        for vector in jax.device_get([part.vector for part in self.parts]):
+            self.summed = vector.astype(np.float64) if self.summed is None else self.summed + vector
+        self.parts = []
+        return self.summed
+
+
+class TrainingLog:
+    """Collects the metrics of training steps and gives them to the sink, one record an interval."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        batch_size: int,
+        seconds_before: float,
+        carried: Sequence[float] | None,
+        on_nonfinite: Callable[[int, int], None],
+        warm_until: int,
+    ):
+        self._sink, self._batch_size, self._on_nonfinite = sink, batch_size, on_nonfinite
+        self._start = time.perf_counter() - seconds_before
+        self._structure: Any = None
+        self._current = _Interval(began=time.perf_counter())
+        if carried is not None:
+            self._current.summed = np.asarray(carried, np.float64)
+        self._pending: tuple[int, float, _Interval] | None = None
+        self._warm_until, self._warned = warm_until, False
+
+    def seconds(self) -> float:
+        """Since the run began, resumed parts included."""
+        return time.perf_counter() - self._start
+
+    def add(self, packed: Packed, waited: float) -> None:
+        """The metrics of one step, for which the loop waited `waited` seconds for data."""
+        interval = self._current
+        if self._structure is None:
+            # The first call compiled: the clock of throughput starts behind it.
+            self._structure = packed.structure
+            interval.began = time.perf_counter()
+        else:
+            interval.steps_timed += 1
+            interval.waited += waited
+        interval.parts.append(packed)
+
+    def pause(self, seconds: float) -> None:
+        """Takes time that was not training, such as an evaluation, out of the throughput."""
+        self._current.began += seconds
+
+    def cut(self, step: int) -> None:
+        """Ends the interval at `step`; fetches and records the one before."""
+        closed, self._current = self._current, _Interval()
+        self.flush()
+        now = time.perf_counter()
+        self._current.began = now
+        self._pending = (step, now, closed)
+
+    def flush(self) -> None:
+        """Records the interval that has ended and is not recorded yet; waits for the device."""
+        if self._pending is None:
+            return
+        (step, ended, interval), self._pending = self._pending, None
+        sums = interval.fetch()
+        if sums is None:
+            return
+        values = self._values(sums)
+        seconds = max(ended - interval.began, 1e-9)
+        record = {"step": step, "split": "train", **values, "seconds": ended - self._start}
+        if interval.steps_timed:
+            record["examples_per_second"] = interval.steps_timed * self._batch_size / seconds
+            record["data_wait"] = min(interval.waited / seconds, 1.0)
+            self._warn_starved(step, record["data_wait"])
+        nonfinite = values.pop("nonfinite_steps", 0.0)
+        if not nonfinite:
+            record.pop("nonfinite_steps", None)
+        self._sink.record(record)
+        if nonfinite:
+            self._on_nonfinite(step, int(nonfinite))
+
+    def carry(self, step: int) -> list[float] | None:
+        """The sums of the interval under way, for a checkpoint at `step`; waits for the device and checks them."""
+        self.flush()
+        sums = self._current.fetch()
+        if sums is None:
+            return None
+        if self._structure is not None:
+            nonfinite = int(self._totals(sums)["nonfinite_steps"].total)
+            if nonfinite:
+                self._on_nonfinite(step, nonfinite)
+        return sums.tolist()
+
+    def _totals(self, sums: np.ndarray) -> dict[str, Any]:
+        return Packed(sums, self._structure).unpack()
+
+    def _values(self, sums: np.ndarray) -> dict[str, Any]:
+        totals = self._totals(sums)
+        values = {name: value for name, value in metrics.compute(totals).items() if np.ndim(value) == 0}
+        return {**values, "nonfinite_steps": float(totals["nonfinite_steps"].total)}
+
+    def _warn_starved(self, step: int, share: float) -> None:
+        if share > STARVED and not self._warned and step > self._warm_until:
+            self._warned = True
+            self._sink.display.note(
+                f"step {step:,}: {share:.0%} of the time is spent waiting for data"
+                " (train.cache, train.workers or train.prefetch can help)"
+            )

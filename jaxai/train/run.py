@@ -1,0 +1,130 @@
+"""`train` and `steps`: an experiment, a folder, and everything a person sees while it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxai.core.errors import InputError
+from jaxai.experiment.declaration import Experiment
+from jaxai.experiment.json import encode
+from jaxai.log import JsonlWriter, Writer, make_display
+from jaxai.train import folder as run_folder
+from jaxai.train import history as past
+from jaxai.train.loop import Loop, Step
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run came to."""
+
+    status: str
+    """`finished`, `stopped early` or `interrupted`."""
+    step: int
+    """Steps taken."""
+    variables: Any
+    """The best weights where `Experiment.best` says so, else the last: `task.predict(result.variables, inputs)`."""
+    metrics: Mapping[str, float]
+    """The evaluation of those weights, such as `{"test/accuracy": 0.98}`."""
+    best_step: int | None
+    """The step that those weights come from, where there is a best."""
+    history: Sequence[past.Entry]
+    """All evaluations, oldest first."""
+    seconds: float
+    """Time spent, resumed parts included."""
+    folder: Path | None
+    """Where the run lies."""
+    signal: int | None = None
+    """The signal that interrupted the run, if one did."""
+
+
+def steps(experiment: Experiment, folder: str | Path | None = None, *, display: str = "none") -> Iterator[Step]:
+    """Trains step by step: `for info in jaxai.steps(experiment): ...`; with a folder, saved and resumed as by `train`."""
+    with _loop(experiment, folder, display=display) as loop:
+        yield from loop.steps()
+
+
+def train(
+    experiment: Experiment,
+    folder: str | Path | None = None,
+    *,
+    display: str = "auto",
+    writers: Sequence[Writer] = (),
+    source: Path | None = None,
+    resume_anyway: bool = False,
+    wandb: str | None = None,
+) -> Result:
+    """Trains an experiment to its end, or from where `folder` has it to its end.
+
+    `folder` takes checkpoints, metrics and results; without one nothing is written. `display` is auto, rich, plain,
+    notebook or none; `wandb` a Weights & Biases project; `source` the experiment's file, kept with the run.
+    Raises InputError, StorageError or DivergedError.
+    """
+    options = {"writers": writers, "source": source, "resume_anyway": resume_anyway, "wandb": wandb}
+    with _loop(experiment, folder, display=display, **options) as loop:
+        for _ in loop.steps():
+            pass
+        result = _result(loop, Path(folder) if folder is not None else None)
+        if result.folder is not None and result.status != "interrupted":
+            run_folder.write_json(result.folder / "results.json", _summary(result))
+        return result
+
+
+def _loop(
+    experiment: Experiment,
+    folder: str | Path | None,
+    *,
+    display: str,
+    writers: Sequence[Writer] = (),
+    source: Path | None = None,
+    resume_anyway: bool = False,
+    wandb: str | None = None,
+) -> Loop:
+    if not isinstance(experiment, Experiment):
+        raise InputError("experiment", f"must be an Experiment, is {type(experiment).__name__}")
+    shown = make_display(display)
+    if folder is None:
+        return Loop(experiment, None, display=shown, writers=list(writers), title="training")
+    folder = Path(folder)
+    run_folder.check(folder, experiment, resume_anyway)
+    loop = Loop(experiment, folder, display=shown, writers=[], title=folder.name)
+    # Only now: an experiment that cannot be set up must not take the folder.
+    run_folder.claim(folder, experiment, source)
+    loop.add_writers([*writers, *_writers(experiment, folder, loop.start_step, wandb)])
+    return loop
+
+
+def _writers(experiment: Experiment, folder: Path, from_step: int, wandb: str | None) -> list[Writer]:
+    from jaxai.log.tensorboard import TensorBoardWriter
+
+    made: list[Writer] = [
+        JsonlWriter(folder / "metrics.jsonl", from_step),
+        TensorBoardWriter(folder / "tensorboard", from_step),
+    ]
+    if wandb is not None:
+        from jaxai.log.wandb_writer import WandbWriter
+
+        made.append(WandbWriter(folder, wandb, folder.name, encode(experiment)))
+    return made
+
+
+def _result(loop: Loop, folder: Path | None) -> Result:
+    best_step = past.best(loop.history, loop.experiment.best)
+    variables, metrics = loop.final_variables(best_step), past.latest(loop.history)
+    if best_step is not None:
+        metrics = next(entry.values for entry in loop.history if entry.step == best_step)
+    return Result(
+        loop.status, loop.step, variables, metrics, best_step, loop.history, loop.log.seconds(), folder, loop.signal
+    )
+
+
+def _summary(result: Result) -> dict[str, Any]:
+    return {
+        "status": result.status,
+        "step": result.step,
+        "best_step": result.best_step,
+        "metrics": dict(result.metrics),
+        "seconds": result.seconds,
+    }

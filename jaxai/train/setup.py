@@ -1,0 +1,153 @@
+"""An experiment bound to this machine: open data, devices, the optimizer with its steps counted out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from jaxai.core import rules
+from jaxai.core.call import Call
+from jaxai.core.duration import Duration, Minutes
+from jaxai.core.errors import InputError
+from jaxai.data.pipeline import Batch, Reader
+from jaxai.experiment.declaration import Experiment
+from jaxai.optim import Optimizer
+from jaxai.parallel import Layout
+from jaxai.train import state as train_state
+from jaxai.train.state import TrainState
+from jaxai.train.step import StepOptions, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What training, evaluating and describing an experiment have in common."""
+
+    experiment: Experiment
+    layout: Layout
+    reader: Reader
+    evals: dict[str, Reader]
+    total_steps: int
+    optimizer: optax.GradientTransformation
+    schedule: Callable[[Any], Any] | None
+    example: Batch
+    """The first training batch."""
+
+    def to_steps(self, duration: Duration) -> int:
+        """A duration as steps of this run, at least 1."""
+        return max(1, duration.steps(self.experiment.train.batch_size, self.reader.num_examples))
+
+    def create(self, batch: Any) -> TrainState:
+        """The state before the first step; pure, to be compiled or evaluated abstractly."""
+        experiment = self.experiment
+        return train_state.create(
+            experiment.task,
+            self.optimizer,
+            batch,
+            seed=experiment.seed,
+            freeze=experiment.freeze,
+            ema=experiment.ema is not None,
+        )
+
+    @functools.cached_property
+    def abstract_state(self) -> TrainState:
+        """Shapes and dtypes of the state, without computing any."""
+        return jax.eval_shape(self.create, self.example)
+
+    def train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
+        """The training step, not yet compiled."""
+        e = self.experiment
+        options = StepOptions(e.seed, e.precision, e.accumulate, e.ema, e.on_nonfinite)
+        return make_train_step(e.task, self.optimizer, self.schedule, options, self.layout.axis)
+
+
+def set_up(experiment: Experiment) -> Setup:
+    """Opens the data, binds the devices and checks that everything fits; raises InputError where it does not."""
+    layout = experiment.parallel.lay_out()
+    reader = experiment.train.open("train", seed=experiment.seed)
+    evals = {name: pipeline.open(f"evals.{name}") for name, pipeline in experiment.evals.items()}
+    _check_batches(experiment, layout)
+    count = functools.partial(_to_steps, experiment, reader)
+    total_steps = count("duration", experiment.duration)
+    for name in ("evaluate_every", "log_every"):
+        if getattr(experiment, name) is not None:
+            count(name, getattr(experiment, name))
+    if not isinstance(experiment.checkpoint.every, Minutes):
+        count("checkpoint.every", experiment.checkpoint.every)
+    to_steps = functools.partial(count, "optimizer.learning_rate")
+    if isinstance(experiment.optimizer, Optimizer):
+        optimizer = experiment.optimizer.build(total_steps, to_steps)
+        schedule = experiment.optimizer.schedule(total_steps, to_steps)
+    else:
+        optimizer, schedule = _foreign_optimizer(experiment.optimizer), None
+    example = reader.batch(0)
+    setup = Setup(experiment, layout, reader, evals, total_steps, optimizer, schedule, example)
+    _check_data(setup)
+    return setup
+
+
+def _to_steps(experiment: Experiment, reader: Reader, field: str, duration: Duration) -> int:
+    if isinstance(duration, Minutes):
+        raise InputError(field, f"{duration} does not come to a number of steps", "use steps, epochs or examples")
+    return max(1, duration.steps(experiment.train.batch_size, reader.num_examples))
+
+
+def _foreign_optimizer(optimizer: Any) -> optax.GradientTransformation:
+    built = optimizer() if isinstance(optimizer, Call) else optimizer
+    if not isinstance(built, optax.GradientTransformation):
+        what = f"gives {type(built).__name__}, not an Optax GradientTransformation"
+        raise InputError("optimizer", what, "such as optim.adamw(1e-3) or Call(optax.adam, learning_rate=1e-3)")
+    return built
+
+
+def _check_batches(experiment: Experiment, layout: Layout) -> None:
+    parts = layout.num_shards * experiment.accumulate
+    for field, size, of in [
+        ("train", experiment.train.batch_size, parts),
+        *((f"evals.{name}", pipeline.batch_size, layout.num_shards) for name, pipeline in experiment.evals.items()),
+    ]:
+        if size % of:
+            what = f"{size} does not divide by {of} ({layout.num_shards} devices"
+            what += f" x {experiment.accumulate} micro-batches)" if of != layout.num_shards else ")"
+            raise InputError(f"{field}.batch_size", what, f"nearest: {max(size // of, 1) * of}")
+
+
+def _check_data(setup: Setup) -> None:
+    """The task's own check of first batches, and that evaluations look like the training data."""
+    for name, reader in setup.evals.items():
+        for field in reader.spec.keys() & setup.reader.spec.keys():
+            mine, theirs = reader.spec[field], setup.reader.spec[field]
+            if mine != theirs:
+                what = f"{field!r} is {_spell(mine)}, in the training data {_spell(theirs)}"
+                raise InputError(f"evals.{name}", what)
+        missing = setup.reader.spec.keys() - reader.spec.keys()
+        if missing:
+            raise InputError(f"evals.{name}", f"lacks the field {min(missing)!r} of the training data")
+    check_batch(setup, setup.example, "train")
+    for name, reader in setup.evals.items():
+        check_batch(setup, next(reader.evaluation()), f"evals.{name}")
+
+
+def check_batch(setup: Setup, batch: Batch, field: str) -> None:
+    """Raises InputError if a host batch cannot be learned from: not finite, or not what the task takes."""
+    for name, array in batch.items():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            row = int(np.argmax(~np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+            index = int(batch["index"][row])
+            raise InputError(field, f"example {index}: {name!r} holds a value that is not finite", "clean the data")
+    check = getattr(setup.experiment.task, "check", None)
+    if check is None:
+        return
+    try:
+        check(setup.abstract_state.variables(), batch)
+    except InputError as error:
+        raise InputError(f"{field}.{error.field}", error.what, error.fix) from error
+
+
+def _spell(spec: tuple[tuple[int, ...], np.dtype]) -> str:
+    return f"{spec[1]}{list(spec[0])}"

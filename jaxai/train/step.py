@@ -1,0 +1,150 @@
+"""The training step: loss, gradient, update, metrics. Compiled once; no branch on anything that changes during a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxai import metrics
+from jaxai.core import rng, tree
+from jaxai.tasks.task import Out, Task
+from jaxai.train.state import TrainState
+
+Batch = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """The parts of an experiment that the step is made of."""
+
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    accumulate: int = 1
+    ema: float | None = None
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+
+
+def make_train_step(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    schedule: Callable[[Any], Any] | None,
+    options: StepOptions,
+    axis: str | None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Packed]]:
+    """The function `(state, batch) -> (state, metrics)` of one optimizer step.
+
+    `axis` names the mapped axis that splits the batch, over which sums are taken; None where the compiler takes them.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Packed]:
+        key = rng.step_key(options.seed, "train", state.step)
+        gradients, out = sum_gradients(task, state, batch, key, options)
+        gradients, total, weight, measured = _psum((gradients, out.total, out.weight, out.metrics), axis)
+        gradients = jax.tree.map(lambda g: g / weight, gradients)
+        norm = optax.global_norm(gradients)
+        finite = jnp.isfinite(total) & jnp.isfinite(norm)
+
+        def update() -> TrainState:
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            model_state = state.model_state | _pmean(dict(out.model_state), axis)
+            ema = _average(state.ema, params, options.ema, state.step) if options.ema is not None else None
+            return state.replace(params=params, opt_state=opt_state, model_state=model_state, ema=ema)
+
+        skip = options.on_nonfinite == "skip"
+        new = jax.lax.cond(finite, update, lambda: state) if skip else update()
+        # A skipped step must not turn the interval's means into nan.
+        count = (finite if skip else jnp.array(True)).astype(jnp.float32)
+        measured = {
+            "loss": metrics.Mean(jnp.where(count, total, 0.0), weight * count),
+            **measured,
+            "gradient_norm": metrics.Mean(jnp.where(count, norm, 0.0), count),
+            "nonfinite_steps": metrics.Mean(1 - finite.astype(jnp.int32), jnp.int32(1)),
+        }
+        if schedule is not None:
+            measured["learning_rate"] = metrics.Mean(jnp.float32(schedule(state.step)), jnp.float32(1))
+        return new.replace(step=state.step + 1), Packed.of(measured)
+
+    return train_step
+
+
+def sum_gradients(
+    task: Task, state: TrainState, batch: Batch, key: jax.Array, options: StepOptions
+) -> tuple[Any, Out]:
+    """Gradients of the summed loss over this device's share of the batch, in `options.accumulate` micro-batches."""
+    compute = jnp.dtype(options.precision)
+
+    def objective(params: Any, model_state: Any, part: Batch) -> tuple[jax.Array, Out]:
+        joined = tree.cast(tree.join(params, state.frozen), compute)
+        out = task.loss({"params": joined, **model_state}, part, key, train=True)
+        return out.total, out._replace(outputs=None)
+
+    gradient = jax.grad(objective, has_aux=True)
+    if options.accumulate == 1:
+        return gradient(state.params, state.model_state, batch)
+
+    def add(carry: tuple[Any, Out], part: Batch) -> tuple[tuple[Any, Out], None]:
+        gradients, sums = carry
+        more, out = gradient(state.params, state.model_state | dict(sums.model_state), part)
+        merged = metrics.merge(sums._replace(model_state=None), out._replace(model_state=None))
+        return (metrics.merge(gradients, more), merged._replace(model_state=out.model_state)), None
+
+    # Micro-batches interleave, so that each device cuts its own share and nothing moves between devices.
+    parts = jax.tree.map(lambda x: x.reshape(-1, options.accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+    first = gradient(state.params, state.model_state, jax.tree.map(lambda x: x[0], parts))
+    rest = jax.tree.map(lambda x: x[1:], parts)
+    # XLA on CPU runs a convolution's weight gradient inside a rolled loop 84 times slower (jax issue 12868).
+    unroll = options.accumulate - 1 if jax.default_backend() == "cpu" else 1
+    return jax.lax.scan(add, first, rest, unroll=unroll)[0]
+
+
+def _psum(sums: Any, axis: str | None) -> Any:
+    return jax.lax.psum(sums, axis) if axis else sums
+
+
+def _pmean(state: Any, axis: str | None) -> Any:
+    return jax.lax.pmean(state, axis) if axis else state
+
+
+def _average(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:
+    # The first averages forget quickly, or the random initial values would linger for 1 / (1 - decay) steps.
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), ema, params)
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """Metric states as one float32 vector: one array to dispatch and to fetch instead of dozens.
+
+    A single step's counts are far below 2^24 and exact; sums over steps are taken on the host in float64.
+    """
+
+    vector: jax.Array | np.ndarray
+    structure: tuple[Any, tuple[tuple[int, ...], ...]]
+
+    @classmethod
+    def of(cls, measured: Mapping[str, Any]) -> Packed:
+        leaves, treedef = jax.tree.flatten(dict(measured))
+        vector = jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in leaves])
+        return cls(vector, (treedef, tuple(leaf.shape for leaf in leaves)))
+
+    def unpack(self) -> dict[str, Any]:
+        """The metric states, with numpy leaves; waits for the device."""
+        treedef, shapes = self.structure
+        sizes = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+        parts = np.split(np.asarray(self.vector), sizes)
+        return jax.tree.unflatten(treedef, [p.reshape(s) for p, s in zip(parts, shapes, strict=True)])
+
+    def tree_flatten(self) -> tuple[tuple[Any], Any]:
+        return (self.vector,), self.structure
+
+    @classmethod
+    def tree_unflatten(cls, structure: Any, children: tuple[Any]) -> Packed:
+        return cls(children[0], structure)

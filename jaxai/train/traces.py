@@ -1,0 +1,31 @@
+"""Tells when a compiled step is traced anew, and because of which argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxai.core import tree
+
+
+class Traced:
+    """`fn`, with a note of the shapes and dtypes of every trace; Python runs a compiled function only to trace it."""
+
+    def __init__(self, fn: Callable[..., Any]):
+        self._fn = fn
+        self.signatures: list[dict[str, str]] = []
+
+    def __call__(self, state: Any, batch: Any) -> Any:
+        named = tree.flatten({"state": state, "batch": batch})
+        self.signatures.append({name: f"{x.dtype}{list(x.shape)}" for name, x in named.items()})
+        return self._fn(state, batch)
+
+    def last_change(self) -> str:
+        """What was new in the last trace, such as `batch/image was uint8[64, 8], is uint8[32, 8]`."""
+        old, new = self.signatures[-2:]
+        changed = [
+            f"{name} was {old.get(name, 'absent')}, is {new.get(name, 'absent')}"
+            for name in {**old, **new}
+            if old.get(name) != new.get(name)
+        ]
+        return "; ".join(changed[:3]) or "the placement of an argument changed"
