@@ -17,7 +17,7 @@ import grain
 import numpy as np
 
 from jaxai.core.errors import InputError
-from jaxai.data.source import Cached, Source, Spec, example_spec, open_source, read
+from jaxai.data.source import Arrays, Cached, Source, Spec, example_spec, open_source, read
 
 Batch = dict[str, np.ndarray]
 
@@ -73,7 +73,7 @@ class Reader:
     process: int
     num_processes: int
 
-    @property
+    @functools.cached_property
     def num_examples(self) -> int:
         return len(self.source)
 
@@ -90,9 +90,8 @@ class Reader:
     def batch(self, number: int) -> Batch:
         """This process's share of training batch `number`, with the examples' `index` [batch] in the source."""
         size = self.pipeline.batch_size // self.num_processes
-        start = number * self.pipeline.batch_size + self.process * size
-        indices = self._order(np.arange(start, start + size, dtype=np.int64))
-        return {**read(self.source, indices, self.field, self.spec), "index": indices.astype(np.int32)}
+        indices = self._order(number * self.pipeline.batch_size + self.process * size, size)
+        return {**self._read(indices), "index": indices}
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Training batches from number `start` on, without end."""
@@ -113,22 +112,29 @@ class Reader:
         for start in range(0, total, size):
             numbers = np.arange(start + self.process * share, start + (self.process + 1) * share, dtype=np.int64)
             mask = (numbers < total).astype(np.float32)
-            indices = np.minimum(numbers, total - 1)
-            batch = read(self.source, indices, self.field, self.spec)
-            yield {**batch, "index": indices.astype(np.int32), "mask": mask}
+            indices = np.minimum(numbers, total - 1).astype(np.int32)
+            yield {**self._read(indices), "index": indices, "mask": mask}
 
-    def _order(self, positions: np.ndarray) -> np.ndarray:
-        """The examples at `positions` of the endless sequence."""
-        epochs, offsets = np.divmod(positions, self.num_examples)
-        if not self.pipeline.shuffle:
-            return offsets
-        if epochs[0] == epochs[-1]:
-            return _permutation(self.num_examples, self.seed, int(epochs[0]))[offsets]
-        indices = np.empty_like(offsets)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            indices[here] = _permutation(self.num_examples, self.seed, int(epoch))[offsets[here]]
-        return indices
+    def _read(self, indices: np.ndarray) -> Batch:
+        if isinstance(self.source, (Arrays, Cached)):
+            # Checked when they were made; checking again would cost more than the reading.
+            return self.source.batch(indices)
+        return read(self.source, indices, self.field, self.spec)
+
+    def _order(self, start: int, size: int) -> np.ndarray:
+        """The examples [size] int32 at positions `start` onwards of the endless sequence."""
+        parts = []
+        while size:
+            epoch, offset = divmod(start, self.num_examples)
+            part = self._epoch(epoch)[offset : offset + size]
+            parts.append(part)
+            start, size = start + len(part), size - len(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if self.pipeline.shuffle:
+            return _permutation(self.num_examples, self.seed, epoch)
+        return np.arange(self.num_examples, dtype=np.int32)
 
 
 class _Batches:
@@ -148,7 +154,7 @@ class _Batches:
 def _permutation(num_examples: int, seed: int, epoch: int) -> np.ndarray:
     """The order of one epoch. `RandomState` is numpy's frozen generator: its streams never change between versions."""
     bits = np.random.MT19937(np.random.SeedSequence([seed, epoch]))
-    return np.random.RandomState(bits).permutation(num_examples)
+    return np.random.RandomState(bits).permutation(num_examples).astype(np.int32)
 
 
 def _nearest_multiple(number: int, of: int) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from jaxai.core.errors import InputError, did_you_mean
 from jaxai.log import format
-from jaxai.log.progress import COMPILING, Progress
+from jaxai.log.progress import COMPILING, FINISHED, Progress
 from jaxai.log.writer import metric_names
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class RichDisplay:
         self._print(text)
 
     def finish(self, text: str) -> None:
-        self._progress.status("finished")
+        self._progress.status(FINISHED)
         self.close()
         self._print(text)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxai.log import format
-from jaxai.log.progress import ASIDE, Progress
+from jaxai.log.progress import ASIDE, FINISHED, Progress
 from jaxai.log.writer import metric_names
 
 NUM_SHOWN = 20
@@ -60,7 +60,7 @@ class NotebookDisplay:
         self._notes = [*self._notes, text]
 
     def finish(self, text: str) -> None:
-        self._progress.status("finished")
+        self._progress.status(FINISHED)
         self.note(text)
         self.close()
 

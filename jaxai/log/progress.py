@@ -9,7 +9,7 @@ from typing import Any
 from jaxai.log import format
 from jaxai.log.writer import metric_names
 
-COMPILING = "compiling"
+COMPILING, FINISHED = "compiling", "finished"
 
 ASIDE = {"data_wait": "data wait", "learning_rate": "lr", "gradient_norm": "grad norm"}
 """Metrics of training alone, by short name: shown in the footer, not in the table."""
@@ -49,7 +49,7 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Estimate from the steps since the first one seen, so that compiling the first does not count."""
         now, step = self._clock(), self.step
-        if step == self._start_step:
+        if step == self._start_step or self.state == FINISHED:
             return None
         if self._anchor is None:
             self._anchor = (now, step)

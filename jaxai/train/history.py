@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxai.experiment.declaration import Best, EarlyStopping
+from jaxai.experiment.declaration import Best, Experiment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,11 @@ def best(history: Sequence[Entry], by: Best | None) -> int | None:
     return step
 
 
-def patience_over(history: Sequence[Entry], by: Best, stopping: EarlyStopping) -> bool:
+def patience_over(history: Sequence[Entry], experiment: Experiment) -> bool:
     """Whether the last `patience` evaluations brought no improvement of more than `min_delta`."""
+    by, stopping = experiment.best, experiment.early_stopping
+    if by is None or stopping is None:
+        return False
     value, waited = None, 0
     for score in scores(history, by).values():
         if by.improves(score, value, stopping.min_delta):

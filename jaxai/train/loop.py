@@ -7,12 +7,11 @@ two steps is a function of the step number and of the history of evaluations, so
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -35,8 +34,7 @@ from jaxai.train.step import Packed
 from jaxai.train.traces import Traced
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What the loop gives after each step."""
 
     step: int
@@ -67,7 +65,7 @@ class Loop:
         self._sink = Sink(writers, display or NullDisplay())
         self._title = title
         self._layout = self.setup.layout
-        self._traced = Traced(self.setup.train_step())
+        self._traced, self._num_traces = Traced(self.setup.train_step()), 0
         self._train_step = self._layout.compile_step(self._traced)
         self._evaluate = Evaluator(
             experiment.task, self._layout, seed=experiment.seed, precision=experiment.precision
@@ -78,6 +76,8 @@ class Loop:
         self._best_variables: Any = None
         self._check_best_metric()
         self._restore()
+        every = experiment.checkpoint.every
+        self._save_every = None if isinstance(every, Minutes) else self.setup.to_steps(every)
         self._last_save = time.monotonic()
         self._checked = self.step
 
@@ -118,6 +118,7 @@ class Loop:
             self._start_from()
         self.step = self.start_step = int(self.state.step)
         self.history = past.from_json(meta.get("history", []))
+        self._patience_over = past.patience_over(self.history, self.experiment)
         self.log = TrainingLog(
             self._sink,
             batch_size=self.experiment.train.batch_size,
@@ -160,7 +161,7 @@ class Loop:
             return "interrupted"
         if self.step >= self.setup.total_steps:
             return "finished"
-        return "stopped early" if self._patience_over() else "training"
+        return "stopped early" if self._patience_over else "training"
 
     @property
     def signal(self) -> int | None:
@@ -169,16 +170,20 @@ class Loop:
 
     def steps(self) -> Iterator[Step]:
         """The loop itself."""
-        batches = self.setup.reader.batches(self.position // self.experiment.train.batch_size)
-        log_every = self.setup.to_steps(self.experiment.log_every)
-        display = self._sink.display
+        experiment, total_steps, display = self.experiment, self.setup.total_steps, self._sink.display
+        batches = self.setup.reader.batches(self.position // experiment.train.batch_size)
+        log_every = self.setup.to_steps(experiment.log_every)
+        evaluate_every = self.setup.to_steps(experiment.evaluate_every or experiment.duration)
         display.status("compiling")
+        over = self.status != "training"
         while True:
-            fresh = self.step != self.start_step
-            improved = self._evaluate_if_due() if fresh else False
-            over = self.status != "training"
-            if fresh and (over or improved or self._save_is_due()):
-                self._save()
+            if self.step != self.start_step:
+                improved = False
+                if self.step % evaluate_every == 0 or self.step == total_steps:
+                    improved = self._evaluate_all()
+                over = self.status != "training"
+                if over or improved or self._save_is_due():
+                    self._save()
             if over:
                 break
             before = time.perf_counter()
@@ -188,28 +193,27 @@ class Loop:
             self.step += 1
             self.position += self.experiment.train.batch_size
             self.log.add(packed, waited)
-            self._watch_compilation(before)
-            if self.step % log_every == 0 or self.step == self.setup.total_steps:
+            if len(self._traced.signatures) != self._num_traces:
+                self._compiled(time.perf_counter() - before)
+            if self.step % log_every == 0 or self.step == total_steps:
                 self.log.cut(self.step)
             display.advance(self.step)
-            yield Step(self.step, self.setup.total_steps, self.state, packed, past.latest(self.history))
+            yield Step(self.step, total_steps, self.state, packed, past.latest(self.history))
         self.log.flush()
 
-    def _watch_compilation(self, before: float) -> None:
-        num_traces = len(self._traced.signatures)
-        if self.step == self.start_step + 1:
-            self._num_traces = num_traces
-            self._sink.display.note(f"compiled in {time.perf_counter() - before:.1f} s")
-            self._sink.display.status("training")
-        elif num_traces != self._num_traces:
-            self._num_traces = num_traces
+    def _compiled(self, seconds: float) -> None:
+        """Says so, and why if it was not the first step."""
+        again = self._num_traces > 0
+        self._num_traces = len(self._traced.signatures)
+        if again:
             self._sink.display.note(f"step {self.step:,}: recompiled, because {self._traced.last_change()}")
+        else:
+            self._sink.display.note(f"compiled in {seconds:.1f} s")
+            self._sink.display.status("training")
 
-    def _evaluate_if_due(self) -> bool:
-        """Evaluates at multiples of the interval and at the end; whether the best metric improved."""
-        every = self.experiment.evaluate_every
-        due = self.step == self.setup.total_steps or (every is not None and self.step % self.setup.to_steps(every) == 0)
-        if not due or not self.setup.evals:
+    def _evaluate_all(self) -> bool:
+        """Runs all evaluations; whether the best metric improved."""
+        if not self.setup.evals:
             return False
         began = time.perf_counter()
         self.log.flush()
@@ -218,6 +222,7 @@ class Loop:
             values |= {f"{name}/{metric}": value for metric, value in self.evaluate(name).items()}
         before = past.best(self.history, self.experiment.best)
         self.history.append(past.Entry(self.step, values))
+        self._patience_over = past.patience_over(self.history, self.experiment)
         self._sink.display.status("training")
         self.log.pause(time.perf_counter() - began)
         improved = past.best(self.history, self.experiment.best) != before
@@ -238,15 +243,10 @@ class Loop:
         self._sink.arrays(self.step, name, values, reader.classes)
         return scalars
 
-    def _patience_over(self) -> bool:
-        stopping, best = self.experiment.early_stopping, self.experiment.best
-        return stopping is not None and best is not None and past.patience_over(self.history, best, stopping)
-
     def _save_is_due(self) -> bool:
-        every = self.experiment.checkpoint.every
-        if isinstance(every, Minutes):
-            return time.monotonic() - self._last_save >= every.count * 60
-        return self.step % self.setup.to_steps(every) == 0
+        if self._save_every is None:
+            return time.monotonic() - self._last_save >= self.experiment.checkpoint.every.count * 60
+        return self.step % self._save_every == 0
 
     def _save(self) -> None:
         """Saves the state, once everything that led to it is known to be finite."""
