@@ -18,7 +18,7 @@ def enable_compilation_cache() -> None:
 
     Leaves alone whoever has configured JAX's own cache, by `jax_compilation_cache_dir` or its environment variable.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

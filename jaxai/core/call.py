@@ -21,6 +21,8 @@ class Call:
     """Its keyword arguments."""
 
     def __init__(self, fn: Callable[..., Any], /, **kwargs: Any):
+        if not callable(fn):
+            raise InputError("Call", f"{fn!r} is not a function", "such as Call(optax.adam, learning_rate=1e-3)")
         object.__setattr__(self, "fn", fn)
         object.__setattr__(self, "kwargs", kwargs)
         name = getattr(fn, "__name__", repr(fn))

@@ -18,6 +18,10 @@ class JaxaiError(Exception):
         self.field, self.what, self.fix = field, what, fix
         super().__init__(f"{field}: {what}" + (f" ({fix})" if fix else ""))
 
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        # So that an error of a worker process arrives whole.
+        return type(self), (self.field, self.what, self.fix)
+
 
 class InputError(JaxaiError):
     """An experiment, a flag, a dataset or a file that cannot be what it says; exit code 2."""

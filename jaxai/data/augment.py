@@ -168,7 +168,7 @@ class ColorJitter:
         uniform = jax.vmap(lambda key: jax.random.uniform(key, (3,), minval=-1.0))(keys)
         others: list[Callable[[jax.Array], jax.Array]] = [
             jnp.zeros_like,
-            lambda x: jnp.mean(_grey(x), axis=(1, 2), keepdims=True),
+            lambda x: _grey(jnp.mean(x, axis=(1, 2), keepdims=True)),
             _grey,
         ]
         x = _unit(image)
@@ -242,5 +242,4 @@ def _grey(image: jax.Array) -> jax.Array:
     """The luma of ITU-R 601, [batch, height, width, 1]."""
     if image.shape[-1] == 1:
         return image
-    luma = np.array([0.299, 0.587, 0.114], np.float32).reshape(1, 1, 1, 3)
-    return jnp.sum(image * luma, axis=-1, keepdims=True)
+    return 0.299 * image[..., 0:1] + 0.587 * image[..., 1:2] + 0.114 * image[..., 2:3]

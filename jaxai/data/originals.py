@@ -92,6 +92,9 @@ COUNTS: dict[str, dict[str, tuple[int, ...]]] = {
     "cifar100": {"train": (500,) * 100, "test": (100,) * 100},
 }
 
+#: Datasets with a builder of their own, the module of that name in `builders`: they prepare themselves on first use.
+OWN = ("digits", "mnist_5k", "oxygen_icons")
+
 _TEXT_LIMIT = 1 << 16
 _BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError)
 

@@ -1,8 +1,8 @@
 """From a source to batches: order, per-process slices, padding, prefetching; TensorFlow is never imported.
 
-The order is a pure function: batch k of a run holds positions k * batch_size onwards of an endless sequence of epochs,
-each a permutation drawn from (seed, epoch). So the position of a run is one integer, reading may start anywhere, and the
-number of workers changes nothing. Batches straddle epochs: no example is dropped or repeated within an epoch.
+The order is a pure function: batch k of a run holds positions k * batch_size onwards of an endless sequence of
+epochs, each a permutation drawn from (seed, epoch). So the position of a run is one integer, reading may start
+anywhere, and the number of workers changes nothing. Batches straddle epochs: no example is dropped or repeated.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Reader:
         return hasattr(self.source, "batch")
 
     def batch(self, number: int) -> Batch:
-        """This process's share of training batch `number`, with the examples' `index` [batch] in the source."""
+        """Training batch `number`, this process's share of it, with the examples' `index` [batch] in the source."""
         size = self.pipeline.batch_size // self.num_processes
         indices = self._order(number * self.pipeline.batch_size + self.process * size, size)
         return {**self._read(indices), "index": indices}
@@ -146,8 +146,8 @@ class _Batches:
     def __len__(self) -> int:
         return 2**62
 
-    def __getitem__(self, number: int) -> Batch:
-        return self.reader.batch(self.start + int(number))
+    def __getitem__(self, index: int) -> Batch:
+        return self.reader.batch(self.start + int(index))
 
 
 @functools.lru_cache(maxsize=4)

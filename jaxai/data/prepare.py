@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import http.client
+import importlib
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from jaxai.core.errors import InputError, did_you_mean
-from jaxai.data.originals import ARCHIVES, COUNTS, FILES, Progress, collect, default_data_dir
+from jaxai.data.originals import ARCHIVES, COUNTS, FILES, OWN, Progress, collect, default_data_dir
 
 #: Where the files are published: a folder for IDX files, the archive itself for CIFAR.
 URLS = {
@@ -43,22 +44,27 @@ def prepare(
     """Makes a dataset readable as `Tfds(name)`, and returns its folder; at once where it is there already.
 
     Args:
-        name: mnist, fashion_mnist, cifar10, cifar100 (or digits, which needs no preparation).
+        name: mnist, fashion_mnist, cifar10, cifar100 (or one of `OWN`, which `Tfds` would prepare itself).
         data_dir: Folder of prepared datasets; default as for `Tfds`.
-        source_path: Folder with the original files, gzipped or not, or the CIFAR archive; nothing is downloaded.
+        source_path: Folder with the original files, gzipped or not, or the CIFAR archive, or the package of one of
+            `OWN`; nothing is downloaded.
         url: A mirror: the folder of the IDX files, or the CIFAR archive.
         progress: Called with a line of text at every advance.
     """
     from jaxai.data.builders import digits, writer
 
     directory = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
-    if name == digits.NAME:
-        return digits.prepare(directory)
-    if name not in FILES:
-        raise InputError("NAME", f"cannot prepare {name!r}", did_you_mean(name, [*FILES, digits.NAME]))
+    if name not in (*FILES, *OWN):
+        raise InputError("NAME", f"cannot prepare {name!r}", did_you_mean(name, [*FILES, *OWN]))
     if source_path is not None and url is not None:
         raise InputError("--url", "excludes --from", "give one of them")
     say = progress or (lambda _: None)
+    if name in OWN and url is not None:
+        raise InputError("--url", f"{name} is not published at an address", "--from FILE")
+    if name == digits.NAME:
+        return digits.prepare(directory)
+    if name in OWN:
+        return importlib.import_module(f"jaxai.data.builders.{name}").prepare(directory, source_path, say)
     base = _stock_builder(name)
     final = directory / name / str(base.VERSION)
     if writer.is_prepared(final):

@@ -1,11 +1,13 @@
 """A dataset prepared by tensorflow-datasets as a source; TensorFlow is never imported.
 
-`digits` is our own and makes itself; `mnist`, `fashion_mnist`, `cifar10` and `cifar100` are made by `jaxai prepare`.
+`digits`, `mnist_5k` and `oxygen_icons` are our own and make themselves, the latter two of a package that they fetch;
+`mnist`, `fashion_mnist`, `cifar10` and `cifar100` are made by `jaxai prepare`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from jaxai.core.errors import InputError, did_you_mean
-from jaxai.data.originals import FILES, default_data_dir
+from jaxai.data.originals import FILES, OWN, default_data_dir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Tfds:
     """One split of a prepared dataset: `Tfds("mnist", split="train[:80%]")`."""
 
     name: str
-    """Name of the dataset, with `/config` and `:version` where it has them; `digits` needs no preparation."""
+    """Name of the dataset, with `/config` and `:version` where it has them; those of `OWN` need no preparation."""
     _: dataclasses.KW_ONLY
     split: str = "train"
     """Split or slice of one, as tensorflow-datasets writes it: `test`, `train[:80%]`, `train[1000:2000]`."""
@@ -34,10 +36,9 @@ class Tfds:
 
     def open(self) -> TfdsSource:
         directory = default_data_dir() if self.data_dir is None else Path(self.data_dir).expanduser()
-        if self.name.partition(":")[0] == "digits":
-            from jaxai.data.builders import digits
-
-            digits.prepare(directory)
+        base = self.name.partition(":")[0]
+        if base in OWN:
+            importlib.import_module(f"jaxai.data.builders.{base}").prepare(directory)
         builder = _find(self.name, directory)
         features = builder.info.features
         fields = _fields(features, self.fields, self.name)
@@ -90,7 +91,7 @@ def _find(name: str, directory: Path) -> Any:
         pass
     base = re.split("[/:]", name)[0]
     prepared = {path.name for path in directory.glob("[!.]*") if path.is_dir()}
-    known = {"digits", *FILES, *tfds.list_builders(with_community_datasets=False)}
+    known = {*OWN, *FILES, *tfds.list_builders(with_community_datasets=False)}
     if base not in known | prepared:
         raise InputError("name", f"{name!r} is not a dataset", did_you_mean(base, known | prepared))
     if base in prepared and base != name:
@@ -101,7 +102,7 @@ def _find(name: str, directory: Path) -> Any:
 
 def _command(base: str) -> str:
     """What prepares a dataset: ourselves where we can, else tensorflow-datasets on a machine with TensorFlow."""
-    return f"jaxai prepare {base}" if base in FILES else f"tfds build {base} --file_format=array_record"
+    return f"jaxai prepare {base}" if base in (*FILES, *OWN) else f"tfds build {base} --file_format=array_record"
 
 
 def _not_about_opencv(record: logging.LogRecord) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from jaxai.core.duration import Duration, Epochs, Minutes, Steps
 from jaxai.core.errors import InputError, did_you_mean
+from jaxai.core.fields import check_fields
 from jaxai.data.pipeline import Pipeline
 from jaxai.parallel import PMap
 
@@ -22,6 +23,7 @@ class Best:
     """Whether more or less is better."""
 
     def __post_init__(self):
+        check_fields(self, "best.")
         if self.metric.count("/") != 1:
             raise InputError("best.metric", f"{self.metric!r} is not EVALUATION/METRIC", "such as test/accuracy")
 
@@ -42,6 +44,7 @@ class EarlyStopping:
     """The least change that counts as an improvement."""
 
     def __post_init__(self):
+        check_fields(self, "early_stopping.")
         if self.patience < 1:
             raise InputError("early_stopping.patience", f"must be at least 1, is {self.patience}")
 
@@ -58,6 +61,7 @@ class Checkpoints:
     """How many of the best, by `Experiment.best`, are kept besides."""
 
     def __post_init__(self):
+        check_fields(self, "checkpoint.")
         if self.keep_last < 1:
             raise InputError("checkpoint.keep_last", f"must be at least 1, is {self.keep_last}")
         if self.keep_best < 0:
@@ -96,7 +100,7 @@ class Experiment:
     """Interval between evaluations; one is always made at the end, which None leaves as the only one."""
     log_every: Duration = Steps(50)  # noqa: RUF009 - a frozen value
     """Interval between records of training metrics."""
-    checkpoint: Checkpoints = Checkpoints()  # noqa: RUF009 - a frozen value
+    checkpoint: Checkpoints = Checkpoints()
     """When the state is saved, and which saves are kept."""
     best: Best | None = None
     """By which metric the best checkpoint is kept."""
@@ -106,17 +110,23 @@ class Experiment:
     """A run folder whose parameters training starts from."""
 
     def __post_init__(self):
-        for method in ("init", "loss"):
-            if not callable(getattr(self.task, method, None)):
-                raise InputError("task", f"{type(self.task).__name__} has no method {method!r}", "see jaxai.Task")
-        if not isinstance(self.train, Pipeline):
-            raise InputError("train", f"must be a Pipeline, is {type(self.train).__name__}")
+        check_fields(self)
+        self._check_methods("task", ("init", "loss"), "see jaxai.Task")
+        self._check_methods("parallel", ("lay_out",), "PMap() or Mesh()")
         self._check_evals()
         self._check_numbers()
-        if not isinstance(self.duration, Duration):
-            raise InputError("duration", f"{self.duration!r} has no unit", "such as Epochs(10) or Steps(500)")
         if self.early_stopping is not None and self.best is None:
-            raise InputError("early_stopping", "needs `best` to know what improves", "best=Best(metric='test/loss', mode='min')")
+            raise InputError(
+                "early_stopping", "needs `best` to know what improves", "best=Best(metric='test/loss', mode='min')"
+            )
+
+    def _check_methods(self, field: str, methods: tuple[str, ...], fix: str) -> None:
+        value = getattr(self, field)
+        if isinstance(value, type):
+            raise InputError(field, f"is the class {value.__name__}, not a value", f"{value.__name__}(...)")
+        for method in methods:
+            if not callable(getattr(value, method, None)):
+                raise InputError(field, f"{type(value).__name__} has no method {method!r}", fix)
 
     def _check_evals(self) -> None:
         for name, pipeline in self.evals.items():
@@ -139,7 +149,3 @@ class Experiment:
             raise InputError("train.batch_size", what)
         if self.ema is not None and not 0 < self.ema < 1:
             raise InputError("ema", f"must lie between 0 and 1, is {self.ema}")
-        for name, allowed in (("precision", ("float32", "bfloat16")), ("on_nonfinite", ("stop", "skip"))):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise InputError(name, f"{value!r} is unknown", did_you_mean(str(value), allowed))

@@ -119,7 +119,7 @@ def _allowed(module: str, allow: Sequence[str]) -> bool:
 
 
 def _kind(data: dict[str, Any]) -> Any:
-    """Equal for two objects whose fields can be compared one by one: of one class, calls of one function, dictionaries."""
+    """Equal for objects whose fields can be compared one by one: of one class, calls of one function, dictionaries."""
     marks = {name: value for name, value in data.items() if name.startswith("$") and name != "$dict"}
     return marks or None
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
+
 from jaxai.core.errors import InputError, did_you_mean
 from jaxai.experiment.declaration import Experiment
 from jaxai.experiment.json import EXPERIMENT_MODULE, decode
@@ -45,10 +47,13 @@ def execute(path: Path) -> Any:
     """Runs a Python file that the user named, and gives it as a module: the only place that runs anybody's code."""
     name = EXPERIMENT_MODULE + path.stem
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Registered, so that its classes can be found again by name; its folder, so that it can import its neighbours.
     sys.modules[name] = module
+    # What it defines reaches worker processes by value: they cannot import it by its name.
+    cloudpickle.register_pickle_by_value(module)
     if str(path.parent.resolve()) not in sys.path:
         sys.path.append(str(path.parent.resolve()))
     loader = spec.loader

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from jaxai.core.errors import InputError, did_you_mean
 from jaxai.log import format
 from jaxai.log.progress import COMPILING, FINISHED, Progress
-from jaxai.log.writer import metric_names
+from jaxai.log.writer import headline_names
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -128,7 +128,7 @@ class PlainDisplay:
 
 def metrics_line(record: Mapping[str, Any]) -> str:
     """`loss 0.1234  accuracy 0.9876  examples/s 12.35k`: the metrics of a record, values in columns."""
-    parts = [f"{format.label(name)} {format.value(name, record[name]):>6}" for name in metric_names(record)]
+    parts = [f"{format.label(name)} {format.value(name, record[name]):>6}" for name in headline_names(record)]
     return "  ".join(parts).rstrip()
 
 

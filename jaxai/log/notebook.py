@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxai.log import format
 from jaxai.log.progress import ASIDE, FINISHED, Progress
-from jaxai.log.writer import metric_names
+from jaxai.log.writer import headline_names
 
 NUM_SHOWN = 20
 """Evaluations and notes kept in view; all of them are in the run's files."""
@@ -90,7 +90,7 @@ class NotebookDisplay:
         now = [progress.doing()] if progress.state else []
         now += [
             f"{format.label(name)} {format.value(name, train[name])}"
-            for name in metric_names(train)
+            for name in headline_names(train)
             if name not in ASIDE
         ]
         lines = [
@@ -107,7 +107,7 @@ class NotebookDisplay:
 def _table(rows: list[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
-    names = list(dict.fromkeys(name for row in rows for name in metric_names(row)))
+    names = list(dict.fromkeys(name for row in rows for name in headline_names(row)))
     head = "".join(f"<th>{html.escape(text)}</th>" for text in ["step", "evaluation", *map(format.label, names)])
     body = ""
     for row in rows:

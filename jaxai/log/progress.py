@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxai.log import format
-from jaxai.log.writer import metric_names
+from jaxai.log.writer import headline_names
 
 COMPILING, FINISHED = "compiling", "finished"
 
@@ -61,7 +61,7 @@ class Progress:
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Headings and one row a split: its name, its step, its metrics; training first."""
         splits = sorted(self.latest, key=lambda split: split != "train")
-        names = list(dict.fromkeys(name for split in splits for name in metric_names(self.latest[split])))
+        names = list(dict.fromkeys(name for split in splits for name in headline_names(self.latest[split])))
         names = [name for name in names if name not in ASIDE]
         rows = []
         for split in splits:

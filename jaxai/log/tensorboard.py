@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,13 +20,13 @@ QUEUE_SIZE = 1000
 class TensorBoardWriter:
     """Writes scalars `split/metric`, images and confusion matrices to event files in `folder`.
 
+    Of confusion matrices only the last of each split is drawn, at the end: drawing takes longer than many steps.
     `from_step` is the step the run continues from; what an earlier process wrote for later steps is hidden.
     """
 
     def __init__(self, folder: str | os.PathLike[str], from_step: int = 0):
-        from tensorboardX import SummaryWriter
-
-        self._writer = SummaryWriter(
+        self._confusions: dict[str, tuple[int, np.ndarray, Sequence[str] | None]] = {}
+        self._writer = _summary_writer()(
             os.fspath(folder),
             purge_step=from_step + 1 if from_step else 0,
             max_queue=QUEUE_SIZE,
@@ -38,11 +39,30 @@ class TensorBoardWriter:
             self._writer.add_scalar(f"{record['split']}/{name}", record[name], record["step"])
 
     def confusion(self, step: int, split: str, matrix: np.ndarray, classes: Sequence[str] | None) -> None:
-        picture = figures.pixels(figures.confusion(matrix, classes))
-        self._writer.add_image(f"{split}/confusion", picture, step, dataformats="HWC")
+        self._confusions[split] = (step, matrix, classes)
 
     def images(self, step: int, split: str, name: str, images: np.ndarray) -> None:
         self._writer.add_images(f"{split}/{name}", images, step, dataformats="NHWC")
 
     def close(self) -> None:
+        for split, (step, matrix, classes) in self._confusions.items():
+            picture = figures.pixels(figures.confusion(matrix, classes))
+            self._writer.add_image(f"{split}/confusion", picture, step, dataformats="HWC")
+        self._confusions = {}
         self._writer.close()
+
+
+def _summary_writer() -> Any:
+    """The class `tensorboardX.SummaryWriter`, imported without PyTorch.
+
+    It imports PyTorch wherever that is installed, only to recognise its tensors, and takes seconds to do so.
+    """
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # what makes an import fail
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if hide:
+            del sys.modules["torch"]
+    return SummaryWriter

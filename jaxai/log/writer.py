@@ -39,3 +39,8 @@ RECORD_FIELDS = ("step", "split", "seconds")
 def metric_names(record: Mapping[str, Any]) -> list[str]:
     """The fields of a record that are metrics, in its order."""
     return [name for name in record if name not in RECORD_FIELDS]
+
+
+def headline_names(record: Mapping[str, Any]) -> list[str]:
+    """Those that are worth a line on a screen: of several averages of one metric, macro F1 only."""
+    return [name for name in metric_names(record) if name == "f1_macro" or not name.endswith(("_macro", "_micro"))]

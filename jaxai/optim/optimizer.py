@@ -1,7 +1,8 @@
 """An optimizer as a value: one Optax update rule and what surrounds it, each part chosen by rules over parameter paths.
 
-The chain is always: clip the global norm, coupled weight decay, the update rule, decoupled weight decay, learning-rate
-multipliers, learning rate. `sgd`, `adam`, `adamw`, `lion` and `muon` fill it in; `Call(optax.anything, ...)` replaces it whole.
+The chain is always: clip the global norm, coupled weight decay, the update rule, decoupled weight decay,
+learning-rate multipliers, learning rate. `sgd`, `adam`, `adamw`, `lion` and `muon` fill it in; an experiment may also
+replace it whole, by `Call(optax.anything, ...)`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from jaxai.core import rules
 from jaxai.core.call import Call
 from jaxai.core.duration import Duration
 from jaxai.core.errors import InputError
+from jaxai.core.fields import check_fields
 from jaxai.optim.schedules import Schedule
 
 LearningRate = float | Schedule
@@ -43,6 +45,12 @@ class Optimizer:
     """The gradient's global norm is scaled down to this."""
 
     def __post_init__(self):
+        check_fields(self, "optimizer.")
+        if not isinstance(self.learning_rate, (int, float)) and not hasattr(self.learning_rate, "build"):
+            what = f"must be a number or a schedule, is {self.learning_rate!r}"
+            raise InputError("optimizer.learning_rate", what, "such as 1e-3 or WarmupCosine(peak=1e-3)")
+        if isinstance(self.learning_rate, (int, float)) and self.learning_rate < 0:
+            raise InputError("optimizer.learning_rate", f"must not be negative, is {self.learning_rate}")
         if self.weight_decay < 0:
             raise InputError("optimizer.weight_decay", f"must not be negative, is {self.weight_decay}")
         if self.clip_norm is not None and self.clip_norm <= 0:
@@ -60,11 +68,19 @@ class Optimizer:
         return optax.chain(
             *([optax.clip_by_global_norm(self.clip_norm)] if self.clip_norm else []),
             *(decay if self.coupled else []),
-            self.update(),
+            _update(self.update),
             *([] if self.coupled else decay),
             *([_multiply(self.multipliers)] if self.multipliers else []),
             optax.scale_by_learning_rate(self.schedule(total_steps, to_steps)),
         )
+
+
+def _update(call: Call) -> optax.GradientTransformation:
+    update = call()
+    if not isinstance(update, optax.GradientTransformation):
+        what = f"gives {type(update).__name__}, not an Optax GradientTransformation"
+        raise InputError("optimizer.update", what, "such as Call(optax.scale_by_adam)")
+    return update
 
 
 def decay_multipliers(decay: tuple[tuple[str, float], ...] | None, params: Any) -> Any:
@@ -75,19 +91,28 @@ def decay_multipliers(decay: tuple[tuple[str, float], ...] | None, params: Any) 
 
 
 def _add_decay(strength: float, decay: tuple[tuple[str, float], ...] | None) -> optax.GradientTransformation:
-    def add(updates: Any, params: Any) -> Any:
-        scales = decay_multipliers(decay, params)
-        return jax.tree.map(lambda u, p, s: u + strength * s * p if s else u, updates, params, scales)
-
-    return optax.stateless(add)
+    return _by_rules(
+        lambda params: decay_multipliers(decay, params), lambda u, p, scale: u + strength * scale * p if scale else u
+    )
 
 
 def _multiply(multipliers: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
-    def multiply(updates: Any, params: Any) -> Any:
-        scales = rules.assign(multipliers, params, 1.0, "optimizer.multipliers")
-        return jax.tree.map(lambda u, s: u * s, updates, scales)
+    return _by_rules(
+        lambda params: rules.assign(multipliers, params, 1.0, "optimizer.multipliers"), lambda u, _, scale: u * scale
+    )
 
-    return optax.stateless(multiply)
+
+def _by_rules(scales: Callable[[Any], Any], change: Callable[..., Any]) -> optax.GradientTransformation:
+    """`change(update, param, scale)` of every leaf; rules that match nothing are known before the first step."""
+
+    def init(params: Any) -> optax.EmptyState:
+        scales(params)
+        return optax.EmptyState()
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return jax.tree.map(change, updates, params, scales(params)), state
+
+    return optax.GradientTransformation(init, update)
 
 
 def sgd(learning_rate: LearningRate, *, momentum: float = 0.9, nesterov: bool = False, **fields: Any) -> Optimizer:
@@ -96,7 +121,9 @@ def sgd(learning_rate: LearningRate, *, momentum: float = 0.9, nesterov: bool = 
     return Optimizer(update=update, learning_rate=learning_rate, **{"coupled": True, **fields})
 
 
-def adam(learning_rate: LearningRate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, **fields: Any) -> Optimizer:
+def adam(
+    learning_rate: LearningRate, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, **fields: Any
+) -> Optimizer:
     """Adam (Kingma & Ba 2015); weight decay is coupled, as in PyTorch."""
     update = Call(optax.scale_by_adam, b1=b1, b2=b2, eps=eps)
     return Optimizer(update=update, learning_rate=learning_rate, **{"coupled": True, **fields})
@@ -116,7 +143,9 @@ def adamw(
     return Optimizer(update=update, learning_rate=learning_rate, weight_decay=weight_decay, **fields)
 
 
-def lion(learning_rate: LearningRate, *, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 1e-2, **fields: Any) -> Optimizer:
+def lion(
+    learning_rate: LearningRate, *, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 1e-2, **fields: Any
+) -> Optimizer:
     """Lion: the sign of an interpolated momentum (Chen et al. 2023)."""
     update = Call(optax.scale_by_lion, b1=b1, b2=b2)
     return Optimizer(update=update, learning_rate=learning_rate, weight_decay=weight_decay, **fields)

@@ -10,6 +10,7 @@ import optax
 
 from jaxai.core.duration import Duration
 from jaxai.core.errors import InputError
+from jaxai.core.fields import check_fields
 
 ToSteps = Callable[[Duration], int]
 Function = Callable[[Any], Any]
@@ -30,11 +31,16 @@ class _Warmup:
     warmup: Duration | None = None
     """Length of the linear warm-up from zero to `peak`."""
 
+    def __post_init__(self):
+        check_fields(self, "learning_rate.")
+
     def _warm(self, total_steps: int, to_steps: ToSteps, after: Callable[[int], Function]) -> Function:
         """Warm-up, then the function that `after` makes of the number of steps left."""
         steps = to_steps(self.warmup) if self.warmup else 0
         if steps and steps >= total_steps:
-            raise InputError("learning_rate.warmup", f"{self.warmup} is {steps} steps of the run's {total_steps}", "shorten it")
+            raise InputError(
+                "learning_rate.warmup", f"{self.warmup} is {steps} steps of the run's {total_steps}", "shorten it"
+            )
         if not steps:
             return after(total_steps)
         warmup = optax.linear_schedule(0.0, self.peak, steps)

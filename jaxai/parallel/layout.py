@@ -1,7 +1,7 @@
 """What the training loop asks of a way to be parallel.
 
-A `Parallel` is a declaration, a field of the experiment. `lay_out()` binds it to the devices of this machine and gives a
-`Layout`. Whatever the layout, the state has the same global shapes, so that layouts restore each other's checkpoints.
+A `Parallel` is a declaration, a field of the experiment. `lay_out()` binds it to the devices of this machine and gives
+a `Layout`. Whatever the layout, the state has the same global shapes, so layouts restore each other's checkpoints.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from jaxai.core.errors import InputError
 
 State = Any
 Batch = Any
+Device = Any
 
 
 class Layout(Protocol):
     """Devices, the placement of the state on them, and the compilation of steps for them."""
 
-    devices: Sequence[jax.Device]
+    devices: Sequence[Device]
     num_shards: int
     """Into how many equal parts a batch is cut."""
     axis: str | None
@@ -59,7 +60,7 @@ class Parallel(Protocol):
         ...
 
 
-def choose_devices(num_devices: int | None, field: str) -> list[jax.Device]:
+def choose_devices(num_devices: int | None, field: str) -> list[Device]:
     """The first `num_devices` of this job's devices, or all."""
     devices = jax.devices()
     if num_devices is None:
@@ -69,7 +70,7 @@ def choose_devices(num_devices: int | None, field: str) -> list[jax.Device]:
     return devices[:num_devices]
 
 
-def in_lockstep(devices: Sequence[jax.Device], compiled: Callable[..., Any]) -> Callable[..., Any]:
+def in_lockstep(devices: Sequence[Device], compiled: Callable[..., Any]) -> Callable[..., Any]:
     """Lets one call finish before the next is dispatched, where that is needed.
 
     Several CPU devices in one process share one pool of threads; collectives of steps in flight at once can wait for

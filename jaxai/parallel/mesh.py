@@ -12,7 +12,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxai.core import rules, tree
 from jaxai.core.errors import InputError
-from jaxai.parallel.layout import in_lockstep
+from jaxai.core.fields import check_fields
+from jaxai.parallel.layout import Device, in_lockstep
 
 BATCH = PartitionSpec(("data", "fsdp"))
 
@@ -32,6 +33,9 @@ class Mesh:
     """Rules (regex, dim) saying which dim of a tensor is cut over `fsdp`, None for none; by default the largest that
     divides."""
 
+    def __post_init__(self):
+        check_fields(self, "parallel.")
+
     def lay_out(self) -> MeshLayout:
         devices = jax.devices()
         for name, size in (("data", self.data), ("fsdp", self.fsdp)):
@@ -41,7 +45,7 @@ class Mesh:
             raise InputError("parallel", "only one axis can take the rest", "give data or fsdp a size")
         known = max(self.data, 1) * max(self.fsdp, 1)
         rest = len(devices) // known
-        if -1 in (self.data, self.fsdp) and len(devices) % known or known > len(devices):
+        if (-1 in (self.data, self.fsdp) and len(devices) % known) or known > len(devices):
             fix = f"sizes that multiply to {len(devices)}"
             raise InputError("parallel", f"a mesh of {known} does not fit the {len(devices)} devices here", fix)
         shape = tuple(rest if size == -1 else size for size in (self.data, self.fsdp))
@@ -59,7 +63,7 @@ class MeshLayout:
     axis: str | None = None
 
     @property
-    def devices(self) -> Sequence[jax.Device]:
+    def devices(self) -> Sequence[Device]:
         return list(self.mesh.devices.flat)
 
     @property

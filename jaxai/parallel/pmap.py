@@ -9,17 +9,24 @@ from typing import Any
 import jax
 from jax.sharding import SingleDeviceSharding
 
-from jaxai.parallel.layout import choose_devices, in_lockstep
+from jaxai.core.fields import check_fields
+from jaxai.parallel.layout import Device, choose_devices, in_lockstep
 
 AXIS = "data"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PMap:
-    """Data parallelism with `jax.pmap`; on one device a plain `jax.jit`. BatchNorm sees a device's share of the batch."""
+    """Data parallelism with `jax.pmap`; on one device a plain `jax.jit`.
+
+    BatchNorm sees a device's share of the batch.
+    """
 
     devices: int | None = None
     """How many of the devices to use; by default all."""
+
+    def __post_init__(self):
+        check_fields(self, "parallel.")
 
     def lay_out(self) -> PMapLayout:
         devices = choose_devices(self.devices, "parallel.devices")
@@ -34,7 +41,7 @@ class PMapLayout:
     replicated by the compiled step itself.
     """
 
-    devices: Sequence[jax.Device]
+    devices: Sequence[Device]
     num_shards: int
     axis: str | None
 
@@ -56,17 +63,13 @@ class PMapLayout:
     def compile_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.num_shards == 1:
             return jax.jit(step, donate_argnums=0)
-        mapped = jax.pmap(
-            step, AXIS, in_axes=(None, 0), out_axes=(None, None), devices=self.devices, donate_argnums=0
-        )
+        mapped = jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=(None, None), devices=self.devices, donate_argnums=0)
         return in_lockstep(self.devices, lambda state, batch: mapped(state, self._cut(batch)))
 
     def compile_evaluation(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.num_shards == 1:
             return jax.jit(step, donate_argnums=2)
-        mapped = jax.pmap(
-            step, AXIS, in_axes=(None, 0, None), out_axes=None, devices=self.devices, donate_argnums=2
-        )
+        mapped = jax.pmap(step, AXIS, in_axes=(None, 0, None), out_axes=None, devices=self.devices, donate_argnums=2)
         return in_lockstep(self.devices, lambda variables, batch, sums: mapped(variables, self._cut(batch), sums))
 
     def _cut(self, batch: Any) -> Any:

@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxai import metrics
 from jaxai.core import rng, tree
 from jaxai.core.errors import InputError, did_you_mean
+from jaxai.core.fields import check_fields
 from jaxai.data import augment as augmentation
 from jaxai.tasks.task import Batch, Out, Variables
 
@@ -38,6 +39,11 @@ class Classification:
     """The field of the batch with the class number, [batch]."""
 
     def __post_init__(self):
+        check_fields(self, "task.")
+        for i, augmentation in enumerate(self.augment):
+            if not callable(augmentation):
+                what = f"{type(augmentation).__name__} is no augmentation"
+                raise InputError(f"task.augment.{i}", what, "such as jaxai.data.augment.RandomFlip()")
         if not 0 <= self.label_smoothing < 1:
             raise InputError("task.label_smoothing", f"must be at least 0 and below 1, is {self.label_smoothing}")
 
@@ -61,7 +67,7 @@ class Classification:
             loss_weights = weights * jnp.asarray(self.class_weights)[labels]
         # where, not a product: a padded example must not turn 0 * nan into nan.
         total = jnp.sum(jnp.where(loss_weights > 0, losses * loss_weights, 0.0))
-        measured = {"accuracy": metrics.accuracy(logits, labels, weights)}
+        measured: dict[str, metrics.Metric] = {"accuracy": metrics.accuracy(logits, labels, weights)}
         if not train:
             predictions = jnp.argmax(logits, axis=-1)
             measured |= {f"top_{k}": metrics.top_k_accuracy(logits, labels, weights, k) for k in self.top_k}
@@ -75,7 +81,7 @@ class Classification:
         logits = self.model.apply(variables, prepared, train=False)
         return jax.nn.softmax(jnp.asarray(logits, jnp.float32))
 
-    def check(self, variables: Variables, batch: dict[str, np.ndarray]) -> None:
+    def check(self, variables: Variables, batch: Batch) -> None:
         """Raises InputError for a batch without the fields, or with labels that are no class of the model."""
         self._require(batch)
         labels = batch[self.label]
@@ -83,6 +89,9 @@ class Classification:
         if self.class_weights is not None and len(self.class_weights) != num_classes:
             what = f"has {len(self.class_weights)} weights, the model {num_classes} classes"
             raise InputError("task.class_weights", what)
+        for k in self.top_k:
+            if not 1 <= k <= num_classes:
+                raise InputError("task.top_k", f"top-{k} of {num_classes} classes", f"1 to {num_classes}")
         wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
         if wrong.size:
             what = f"is {labels[wrong[0]]} in example {batch['index'][wrong[0]]}, the model has {num_classes} classes"
@@ -117,12 +126,10 @@ class Classification:
         """Float32 logits [batch, class] and the updated model state."""
         inputs = inputs.astype(tree.floating_dtype(variables["params"]))
         if not train:
-            return self.model.apply(variables, inputs, train=False).astype(jnp.float32), {}
+            return jnp.asarray(self.model.apply(variables, inputs, train=False), jnp.float32), {}
         state_names: Sequence[str] = [name for name in variables if name != "params"]
         dropout = rng.batch_key(rng.stream(key, "dropout"), index)
-        logits, state = self.model.apply(
-            variables, inputs, train=True, rngs={"dropout": dropout}, mutable=state_names
-        )
+        logits, state = self.model.apply(variables, inputs, train=True, rngs={"dropout": dropout}, mutable=state_names)
         return logits.astype(jnp.float32), dict(state)
 
     def _num_classes(self, variables: Variables, batch: Batch) -> int:

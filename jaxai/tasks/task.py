@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
-Batch = Mapping[str, jax.Array]
+Batch = Mapping[str, Any]
 Variables = Mapping[str, Any]
 
 

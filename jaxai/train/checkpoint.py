@@ -1,8 +1,8 @@
 """Checkpoints by Orbax: asynchronous, atomic, one composite item a step; which are kept is decided by a pure function.
 
 A step holds `state` (the TrainState), `data` (the position of the run in its data) and `meta` (what the loop needs to
-go on as if it had never stopped). Orbax is told to keep everything: its own retention deletes the newest step when it is
-not the best, and the best one when a metric is nan.
+go on as if it had never stopped). Orbax is told to keep everything: its own retention deletes the newest step when it
+is not the best, and the best one when a metric is nan.
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ class Checkpointer:
         try:
             saved = self._manager.item_metadata(step)["state"]
             abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), dict(saved))
-            state = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-            )["state"]
+            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))[
+                "state"
+            ]
         except Exception as error:
             raise InputError(str(path), f"is damaged: {_first_line(error)}") from error
         return tree.join(state["ema"] or state["params"], state["frozen"] or {})

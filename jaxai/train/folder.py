@@ -1,9 +1,9 @@
 """A run's folder: what lies in it, how it is claimed by an experiment, and how it is read back.
 
-    config.json        the resolved experiment          checkpoints/   one folder a saved step
-    NAME.py            the experiment file, verbatim     metrics.jsonl  one record a line
-    environment.json   versions, devices, command        tensorboard/   the same, for TensorBoard
-    results.json       the final metrics
+config.json        the resolved experiment          checkpoints/   one folder a saved step
+NAME.py            the experiment file, verbatim     metrics.jsonl  one record a line
+environment.json   versions, devices, command        tensorboard/   the same, for TensorBoard
+results.json       the final metrics
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def environment() -> dict[str, Any]:
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
-        "folder": os.getcwd(),
+        "folder": str(Path.cwd()),
         "git_revision": _git_revision(),
         "python": platform.python_version(),
         "platform": platform.platform(),

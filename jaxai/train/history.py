@@ -61,6 +61,4 @@ def to_json(history: Sequence[Entry]) -> list[dict[str, Any]]:
 
 def from_json(data: Sequence[Mapping[str, Any]]) -> list[Entry]:
     """Undoes `to_json`."""
-    return [
-        Entry(int(e["step"]), {k: math.nan if v is None else v for k, v in e["values"].items()}) for e in data
-    ]
+    return [Entry(int(e["step"]), {k: math.nan if v is None else v for k, v in e["values"].items()}) for e in data]

@@ -1,8 +1,8 @@
 """The training loop, a generator: evaluate and save what is due, next batch, step, log, in this order.
 
-The boundary before step k + 1 sees a state of k steps: there it is evaluated, saved, and training ends or is interrupted.
-The loop passes that boundary once more than it takes steps, so the end needs no special case. Everything it does between
-two steps is a function of the step number and of the history of evaluations, so a resumed run does the same.
+The boundary before step k + 1 sees a state of k steps: there it is evaluated, saved, and training ends or is
+interrupted. The loop passes that boundary once more than it takes steps, so the end needs no special case. What it does
+there is a function of the step number and of the history of evaluations, so a resumed run does the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from jaxai import compat, metrics
 from jaxai.core.duration import Epochs, Minutes
@@ -26,7 +25,7 @@ from jaxai.train import history as past
 from jaxai.train.checkpoint import Checkpointer, retain
 from jaxai.train.evaluate import Evaluator
 from jaxai.train.initial import load_params
-from jaxai.train.records import Sink, TrainingLog
+from jaxai.train.records import Sink, TrainingLog, scalars
 from jaxai.train.setup import Setup, check_batch, set_up
 from jaxai.train.signals import Signals
 from jaxai.train.state import TrainState
@@ -57,7 +56,13 @@ class Loop:
     """A run of an experiment from its first or its last saved step; entered once and iterated once."""
 
     def __init__(
-        self, experiment: Experiment, folder: Path | None, *, display: Display | None, writers: Sequence[Writer], title: str
+        self,
+        experiment: Experiment,
+        folder: Path | None,
+        *,
+        display: Display | None,
+        writers: Sequence[Writer],
+        title: str,
     ):
         compat.enable_compilation_cache()
         self.setup: Setup = set_up(experiment)
@@ -67,9 +72,7 @@ class Loop:
         self._layout = self.setup.layout
         self._traced, self._num_traces = Traced(self.setup.train_step()), 0
         self._train_step = self._layout.compile_step(self._traced)
-        self._evaluate = Evaluator(
-            experiment.task, self._layout, seed=experiment.seed, precision=experiment.precision
-        )
+        self._evaluate = Evaluator(experiment.task, self._layout, seed=experiment.seed, precision=experiment.precision)
         self._checkpoints = Checkpointer(folder / "checkpoints") if folder is not None else None
         self._signals = Signals()
         self.history: list[past.Entry] = []
@@ -87,7 +90,9 @@ class Loop:
         if best is None:
             return
         name = best.metric.split("/")[0]
-        reported = self._evaluate.names(self.setup.abstract_state.variables(), next(self.setup.evals[name].evaluation()))
+        reported = self._evaluate.names(
+            self.setup.abstract_state.variables(), next(self.setup.evals[name].evaluation())
+        )
         known = [f"{name}/{metric}" for metric in reported]
         if best.metric not in known:
             raise InputError("best.metric", f"no {best.metric!r} is reported", did_you_mean(best.metric, known))
@@ -143,7 +148,9 @@ class Loop:
             self._sink.images(0, "train", images(self.setup.example) if images is not None else {})
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._signals.__exit__()
         try:
             if self._checkpoints is not None:
@@ -237,11 +244,11 @@ class Loop:
         began = time.perf_counter()
         values = self._evaluate(self.state.variables(), reader.evaluation())
         seconds = time.perf_counter() - began
-        scalars = {metric: float(value) for metric, value in values.items() if np.ndim(value) == 0}
-        record = {"step": self.step, "split": name, **scalars, "seconds": self.log.seconds()}
+        numbers = scalars(values)
+        record = {"step": self.step, "split": name, **numbers, "seconds": self.log.seconds()}
         self._sink.record({**record, "examples_per_second": reader.num_examples / seconds})
         self._sink.arrays(self.step, name, values, reader.classes)
-        return scalars
+        return numbers
 
     def _save_is_due(self) -> bool:
         if self._save_every is None:

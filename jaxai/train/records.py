@@ -17,6 +17,12 @@ from jaxai.train.step import Packed
 STARVED = 0.2
 
 
+def scalars(values: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers among metric values, the loss first."""
+    names = sorted((name for name in values if np.ndim(values[name]) == 0), key=lambda name: name != "loss")
+    return {name: float(values[name]) for name in names}
+
+
 class Sink:
     """All destinations of records as one."""
 
@@ -153,8 +159,7 @@ class TrainingLog:
 
     def _values(self, sums: np.ndarray) -> dict[str, Any]:
         totals = self._totals(sums)
-        values = {name: value for name, value in metrics.compute(totals).items() if np.ndim(value) == 0}
-        return {**values, "nonfinite_steps": float(totals["nonfinite_steps"].total)}
+        return {**scalars(metrics.compute(totals)), "nonfinite_steps": float(totals["nonfinite_steps"].total)}
 
     def _warn_starved(self, step: int, share: float) -> None:
         if share > STARVED and not self._warned and step > self._warm_until:

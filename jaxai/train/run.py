@@ -41,7 +41,7 @@ class Result:
 
 
 def steps(experiment: Experiment, folder: str | Path | None = None, *, display: str = "none") -> Iterator[Step]:
-    """Trains step by step: `for info in jaxai.steps(experiment): ...`; with a folder, saved and resumed as by `train`."""
+    """Trains step by step: `for info in jaxai.steps(experiment)`; with a folder, saved and resumed as `train` does."""
     with _loop(experiment, folder, display=display) as loop:
         yield from loop.steps()
 

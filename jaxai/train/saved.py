@@ -20,7 +20,7 @@ from jaxai.train.checkpoint import Checkpointer
 from jaxai.train.evaluate import Evaluator, Values
 from jaxai.train.folder import read_json
 from jaxai.train.initial import chosen_step
-from jaxai.train.setup import Setup, set_up
+from jaxai.train.setup import Setup, check_evaluation, set_up
 
 NUM_MISTAKES = 24
 
@@ -36,13 +36,14 @@ class SavedRun:
     def evaluate(self) -> dict[str, Values]:
         """All metrics of all evaluations."""
         experiment = self.setup.experiment
-        evaluator = Evaluator(
-            experiment.task, self.setup.layout, seed=experiment.seed, precision=experiment.precision
-        )
-        return {name: evaluator(self.variables, reader.evaluation()) for name, reader in self.setup.evals.items()}
+        evaluator = Evaluator(experiment.task, self.setup.layout, seed=experiment.seed, precision=experiment.precision)
+        values = {name: evaluator(self.variables, reader.evaluation()) for name, reader in self.setup.evals.items()}
+        for name in values:
+            check_evaluation(self.setup, name, values[name])
+        return values
 
     def mistakes(self, name: str) -> list[Mistake]:
-        """The wrong predictions of one evaluation, the most confident first; none where the task predicts no classes."""
+        """The most confident wrong predictions of one evaluation; none where the task predicts no classes."""
         task, reader = self.setup.experiment.task, self.setup.evals[name]
         inputs, label = getattr(task, "inputs", None), getattr(task, "label", None)
         if inputs is None or label is None or not hasattr(task, "predict"):

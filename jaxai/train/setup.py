@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 
-from jaxai.core import rules
 from jaxai.core.call import Call
 from jaxai.core.duration import Duration, Minutes
 from jaxai.core.errors import InputError
@@ -119,8 +118,9 @@ def _check_batches(experiment: Experiment, layout: Layout) -> None:
 
 def _check_data(setup: Setup) -> None:
     """The task's own check of first batches, and that evaluations look like the training data."""
+    check_batch(setup, setup.example, "train")
     for name, reader in setup.evals.items():
-        for field in reader.spec.keys() & setup.reader.spec.keys():
+        for field in sorted(reader.spec.keys() & setup.reader.spec.keys()):
             mine, theirs = reader.spec[field], setup.reader.spec[field]
             if mine != theirs:
                 what = f"{field!r} is {_spell(mine)}, in the training data {_spell(theirs)}"
@@ -128,7 +128,6 @@ def _check_data(setup: Setup) -> None:
         missing = setup.reader.spec.keys() - reader.spec.keys()
         if missing:
             raise InputError(f"evals.{name}", f"lacks the field {min(missing)!r} of the training data")
-    check_batch(setup, setup.example, "train")
     for name, reader in setup.evals.items():
         check_batch(setup, next(reader.evaluation()), f"evals.{name}")
 
@@ -143,10 +142,19 @@ def check_batch(setup: Setup, batch: Batch, field: str) -> None:
     check = getattr(setup.experiment.task, "check", None)
     if check is None:
         return
+    variables = setup.abstract_state.variables()
     try:
-        check(setup.abstract_state.variables(), batch)
+        check(variables, batch)
     except InputError as error:
         raise InputError(f"{field}.{error.field}", error.what, error.fix) from error
+
+
+def check_evaluation(setup: Setup, name: str, values: Mapping[str, Any]) -> None:
+    """Raises InputError if the loss among `values` is not finite because of the data; a model's own nan passes."""
+    if np.isfinite(values["loss"]):
+        return
+    for batch in setup.evals[name].evaluation():
+        check_batch(setup, batch, f"evals.{name}")
 
 
 def _spell(spec: tuple[tuple[int, ...], np.dtype]) -> str:

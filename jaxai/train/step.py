@@ -1,4 +1,4 @@
-"""The training step: loss, gradient, update, metrics. Compiled once; no branch on anything that changes during a run."""
+"""The training step: loss, gradient, update, metrics. Compiled once; no branch on what changes during a run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make_train_step(
         gradients, out = sum_gradients(task, state, batch, key, options)
         gradients, total, weight, measured = _psum((gradients, out.total, out.weight, out.metrics), axis)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(total) & jnp.isfinite(norm)
 
         def update() -> TrainState:
@@ -74,9 +74,7 @@ def make_train_step(
     return train_step
 
 
-def sum_gradients(
-    task: Task, state: TrainState, batch: Batch, key: jax.Array, options: StepOptions
-) -> tuple[Any, Out]:
+def sum_gradients(task: Task, state: TrainState, batch: Batch, key: jax.Array, options: StepOptions) -> tuple[Any, Out]:
     """Gradients of the summed loss over this device's share of the batch, in `options.accumulate` micro-batches."""
     compute = jnp.dtype(options.precision)
 
@@ -114,8 +112,8 @@ def _pmean(state: Any, axis: str | None) -> Any:
 
 def _average(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:
     # The first averages forget quickly, or the random initial values would linger for 1 / (1 - decay) steps.
-    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), ema, params)
+    keep = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda a, p: a + (1 - keep) * (p - a), ema, params)
 
 
 @jax.tree_util.register_pytree_node_class

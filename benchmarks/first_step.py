@@ -1,0 +1,26 @@
+"""Trains one step and says so: the process that `startup.py` times. Usage: first_step.py digits|convnet"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def main(name: str) -> None:
+    import jax
+
+    import jaxai
+
+    if name == "digits":
+        experiment = jaxai.load(Path(__file__).parent.parent / "experiments" / "digits_convnet.py")
+    else:
+        from workloads import convnet
+
+        experiment = convnet(1000)
+    info = next(jaxai.steps(experiment))
+    jax.block_until_ready(info.state)
+    print("stepped", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

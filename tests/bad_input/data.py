@@ -1,0 +1,71 @@
+"""Data that cannot be learned from, as keyword arguments of `experiment(...)`."""
+
+from __future__ import annotations
+
+from bad_input.cases import case
+
+SOURCES = [
+    case("train=pipe('digits')", "train: 'digits' is text, not a dataset", "Tfds('digits')"),
+    case("train=pipe({'image': [1]})", "train: is a dict, not a dataset", "Arrays({...})"),
+    case("train=pipe(3)", "train: int is not a dataset", "__len__ and __getitem__"),
+    case("train=pipe(Arrays({}))", "arrays: is empty", '{"image": images, "label": labels}'),
+    case("train=pipe(data(num=0))", "train: has no examples"),
+    case("evals={'test': pipe(data(num=0))}", "evals.test: has no examples"),
+    case("train=pipe(data(label=np.zeros(5)))", "arrays: have different numbers of examples", "'label' has 5"),
+    case("train=pipe(data(label=3))", "arrays: 'label' is one number, not an array"),
+    case("train=pipe(data(label=['cat'] * 24))", "arrays: arrays: label holds text, not numbers", "encode it first"),
+    case("train=pipe(data(index=np.zeros(24)))", "train: has a field 'index'", "rename it"),
+    case("train=pipe(data(label=None))", "error: task.label: the data has no field 'label'", "mean 'image'?"),
+    case("train=pipe(data(label=np.zeros(24)))", "error: task.label: 'label' must be one integer an example, is float"),
+    case(
+        "train=pipe(data(label=np.eye(24, 3, dtype=np.int32)))",
+        "error: task.label: 'label' must be one integer an example, is int32[3]",
+    ),
+    case(
+        "train=pipe(Odd(lambda: {'image': np.zeros((5, 4, 1), np.uint8), 'label': 1}))",
+        "train: example 20: image has shape [5, 4, 1], the first has [4, 4, 1]",
+        "resize, pad or crop",
+    ),
+    case("train=pipe(Odd(lambda: {'image': np.zeros((4, 4, 1), np.uint8)}))", "train: example 20: has ['image']"),
+    case("train=pipe(Odd(lambda: [1, 2]))", "train: example 20: is list, not a dict", '"label": ...'),
+    case("train=pipe(Odd(lambda: 1 / 0))", "train: example 20: cannot be read: ZeroDivisionError"),
+    case("train=pipe(Odd(lambda: 1 / 0), workers=1)", "train: example 20: cannot be read: ZeroDivisionError"),
+    case("evals={'test': pipe(Odd(lambda: 1 / 0))}", "evals.test: example 20: cannot be read: ZeroDivisionError"),
+    case("train=pipe(Odd(lambda: [1, 2]), cache=True)", "train: example 20: is list, not a dict"),
+]
+
+VALUES = [
+    case("train=pipe(data(label=at(2, 7)), shuffle=False)", "train.label: is 7 in example 2", "from 0 to 2"),
+    case("train=pipe(data(label=at(20, 7)), shuffle=False)", "train.label: is 7 in example 20", "from 0 to 2"),
+    case("train=pipe(data(label=at(20, -1)))", "train.label: is -1 in example 20", "from 0 to 2"),
+    case("evals={'test': pipe(data(label=at(2, 7)))}", "evals.test.label: is 7 in example 2", "from 0 to 2"),
+    case("evals={'test': pipe(data(label=at(20, 7)))}", "evals.test.label: is 7 in example 20", "from 0 to 2"),
+    case("train=pipe(data(image=pictures(3)), shuffle=False), evals={}", "train: example 3: 'image' holds", "clean"),
+    case("train=pipe(data(image=pictures(20))), evals={}", "train: example 20: 'image' holds a value that is not fin"),
+    case("train=pipe(data(image=pictures(20, -np.inf))), evals={}", "train: example 20: 'image' holds"),
+    case(
+        "train=pipe(data(image=pictures())), evals={'test': pipe(data(image=pictures(3)))}",
+        "evals.test: example 3: 'image' holds a value that is not finite",
+    ),
+    case(
+        "train=pipe(data(image=pictures())), evals={'test': pipe(data(image=pictures(20)))}",
+        "evals.test: example 20: 'image' holds a value that is not finite",
+    ),
+    case(
+        "evals={'test': pipe(data(image=np.zeros((24, 5, 4, 1), np.uint8)))}",
+        "evals.test: 'image' is uint8[5, 4, 1], in the training data uint8[4, 4, 1]",
+    ),
+    case("evals={'test': pipe(data(image=pictures()))}", "evals.test: 'image' is float32[4, 4, 1], in the training"),
+    case("evals={'test': pipe(data(label=None))}", "evals.test: lacks the field 'label' of the training data"),
+]
+
+PREPARED = [
+    case("train=pipe(Tfds('digist'))", "train.name: 'digist' is not a dataset", "did you mean 'digits'?"),
+    case("train=pipe(Tfds('mnist'))", "train.name: 'mnist' is not prepared in", "jaxai prepare mnist"),
+    case("train=pipe(Tfds('imdb_reviews'))", "train.name: 'imdb_reviews' is not prepared in", "tfds build imdb_re"),
+    case("train=pipe(Tfds('digits:9.0.0'))", "train.name: 'digits:9.0.0' is not prepared", "prepared: digits/1.0.0"),
+    case("train=pipe(Tfds('digits', split='tset'))", "train.split: digits has no split 'tset'", "mean 'test'?"),
+    case("train=pipe(Tfds('digits', split='test[:0%]'))", "train.split: 'test[:0%]' of digits has no examples"),
+    case("train=pipe(Tfds('digits', split='test[9'))", "train.split: 'test[9' cannot be read", "train[:80%]"),
+    case("train=pipe(Tfds('digits', fields=('lable',)))", "train.fields: digits has no field 'lable'", "'label'?"),
+]

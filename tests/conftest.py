@@ -1,0 +1,37 @@
+"""What all tests share: strict JAX settings, caches outside the tree, and a way to run code in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUNNER = Path(__file__).parent / "train" / "runner.py"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _strict_jax():
+    import jax
+
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def run_apart():
+    """Runs specs of `tests/train/runner.py` in a new process with a number of forced CPU devices; gives its results."""
+
+    def run(*specs: dict, devices: int = 1, exit_code: int = 0) -> list[dict]:
+        environment = os.environ | {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_PLATFORMS": "cpu",
+        }
+        command = [sys.executable, str(RUNNER), json.dumps(specs)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == exit_code, done.stdout[-2000:] + done.stderr[-4000:]
+        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+    return run
