@@ -39,7 +39,10 @@ def main() -> None:
         Figure(name="until durable", unit="ms", values=millis["jaxai"]),
         Figure(name="raw write and fsync", unit="ms", values=millis["raw"]),
         Figure(
-            name="until durable, to raw", unit="x", values=ratios(millis, "jaxai", "raw"), target=Target(sign="<=", bound=1.4)
+            name="until durable, to raw",
+            unit="x",
+            values=ratios(millis, "jaxai", "raw"),
+            target=Target(sign="<=", bound=1.4),
         ),
     ]
     report("checkpoint", options, figures, {"state_mib": ARRAYS * side * side * 4 / MIB, "arrays": ARRAYS})
@@ -52,13 +55,11 @@ class Saves:
         import jax
         import jax.numpy as jnp
 
-        from jaxai.train.checkpoint import Checkpointer
-        from jaxai.train.state import TrainState
+        from jaxai.training.checkpoint import Checkpointer
+        from jaxai.training.state import TrainState
 
         params = {str(i): jax.random.normal(jax.random.key(i), (side, side)) for i in range(ARRAYS)}
-        self._state = TrainState(
-            step=jnp.int32(0), params=params, frozen={}, model_state={}, opt_state=(), ema=None
-        )
+        self._state = TrainState(step=jnp.int32(0), params=params, frozen={}, model_state={}, opt_state=(), ema=None)
         jax.block_until_ready(self._state)
         self._checkpointer = Checkpointer(folder / "checkpoints")
         self._file = folder / "raw"

@@ -1,4 +1,4 @@
-"""Trains one step and says so: the process that `startup.py` times. Usage: first_step.py digits|convnet"""
+"""Trains one step and says so: the process that `startup.py` times. Usage: first_step.py digits|NAME, a function of `workloads`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def main(name: str) -> None:
     if name == "digits":
         experiment = jaxai.load(Path(__file__).parent.parent / "experiments" / "digits_convnet.py")
     else:
-        from workloads import convnet
+        import workloads
 
-        experiment = convnet(1000)
+        experiment = getattr(workloads, name)()
     info = next(jaxai.steps(experiment))
     jax.block_until_ready(info.state)
     print("stepped", flush=True)

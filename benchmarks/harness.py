@@ -1,4 +1,4 @@
-"""What the benchmarks share: contenders that take turns in one process, medians of per-round ratios, a table and a JSON file.
+"""What the benchmarks share: contenders that take turns, medians of per-round ratios, a table and a JSON file.
 
 The speed of a machine drifts by the minute, so contenders are never timed one after the other: each round runs all of
 them once, A B A B, and only figures of the same round are compared. A figure is the median over the rounds; its spread
@@ -86,9 +86,7 @@ def parse(doc: str | None, *, rounds: int = 9, cores: int | None = 1) -> Options
         parser.error(f"--rounds must be at least {MIN_ROUNDS}")
     pin(cores)
     default = None if given.smoke else RESULTS / Path(parser.prog).with_suffix(".json").name
-    return Options(
-        rounds=SMOKE_ROUNDS if given.smoke else given.rounds, smoke=given.smoke, out=given.out or default
-    )
+    return Options(rounds=SMOKE_ROUNDS if given.smoke else given.rounds, smoke=given.smoke, out=given.out or default)
 
 
 def pin(cores: int | None) -> None:
@@ -148,7 +146,7 @@ def report(title: str, options: Options, figures: Sequence[Figure], setting: Map
 
 def machine() -> dict[str, Any]:
     """Device, versions, revision, processor and the cores in use."""
-    from jaxai.train.folder import environment
+    from jaxai.training.folder import environment
 
     found = environment()
     # Where the project lies and how the command was spelt says nothing about the figures.

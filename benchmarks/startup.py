@@ -29,7 +29,7 @@ LIBRARIES = "import jax, flax.linen, optax, orbax.checkpoint, grain"
 
 
 def main() -> None:
-    options = parse(__doc__)
+    options = parse(__doc__, rounds=7)
     figures = [*imports(options), *first_steps(options)]
     report("startup", options, figures, {"command": "python", "imports_everything": EVERYTHING})
 
@@ -50,7 +50,10 @@ def imports(options: Options) -> list[Figure]:
         Figure(name="python -c pass", unit="s", values=seconds["python"]),
         Figure(name="jaxai --help", unit="s", values=seconds["help"], target=Target(sign="<=", bound=0.2)),
         Figure(
-            name="modules of jax that help imports", unit="", values=[num_jax_modules()], target=Target(sign="<=", bound=0)
+            name="modules of jax that help imports",
+            unit="",
+            values=[num_jax_modules()],
+            target=Target(sign="<=", bound=0),
         ),
         Figure(name="import jaxai", unit="s", values=seconds["jaxai"]),
         Figure(name="import jax", unit="s", values=seconds["jax"]),
@@ -64,19 +67,23 @@ def imports(options: Options) -> list[Figure]:
     if not options.smoke:
         figures += [
             Figure(name="all that training imports", unit="s", values=seconds["everything"]),
-            Figure(name="to jax, flax, optax, orbax, grain", unit="x", values=ratios(seconds, "everything", "libraries")),
+            Figure(
+                name="to jax, flax, optax, orbax, grain", unit="x", values=ratios(seconds, "everything", "libraries")
+            ),
         ]
     return figures
 
 
 def first_steps(options: Options) -> list[Figure]:
     figures = []
-    for name in ("digits",) if options.smoke else ("convnet", "digits"):
+    for name in ("perceptron",) if options.smoke else ("convnet", "digits"):
         with tempfile.TemporaryDirectory() as folder:
             starts = Starts(name, Path(folder))
             contenders = {"first": starts.first, "second": starts.second}
             # The very first process would also find cold files: left out, as everywhere.
-            seconds = alternate(contenders, rounds=options.rounds if not options.smoke else 1, warm_up=not options.smoke)
+            seconds = alternate(
+                contenders, rounds=options.rounds if not options.smoke else 1, warm_up=not options.smoke
+            )
         figures += [
             Figure(name=f"{name}, first start to first step", unit="s", values=seconds["first"]),
             Figure(name=f"{name}, second start to first step", unit="s", values=seconds["second"]),

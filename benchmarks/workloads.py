@@ -1,4 +1,4 @@
-"""The experiments that benchmarks run, on images of noise: the arithmetic is that of real ones, and nothing is loaded."""
+"""The experiments that benchmarks run, on images of noise: the arithmetic is that of real images."""
 
 from __future__ import annotations
 

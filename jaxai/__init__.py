@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from jaxai.experiment import Best, Checkpoints, EarlyStopping, Experiment, load
     from jaxai.parallel import Mesh, PMap
     from jaxai.tasks import Out, Task
-    from jaxai.train.run import Result, steps, train
-    from jaxai.train.state import TrainState
+    from jaxai.training.run import Result, steps, train
+    from jaxai.training.state import TrainState
 
 _HOME = {
     "Best": "experiment",
@@ -38,14 +38,14 @@ _HOME = {
     "Out": "tasks",
     "PMap": "parallel",
     "Pipeline": "data.pipeline",
-    "Result": "train.run",
+    "Result": "training.run",
     "Steps": "core.duration",
     "StorageError": "core.errors",
     "Task": "tasks",
-    "TrainState": "train.state",
+    "TrainState": "training.state",
     "load": "experiment",
-    "steps": "train.run",
-    "train": "train.run",
+    "steps": "training.run",
+    "train": "training.run",
 }
 _ROOMS = ("metrics", "models", "optim")
 

@@ -53,6 +53,9 @@ def _run(arguments: list[str]) -> int:
         return 0
     if overrides and not known.takes_overrides:
         raise InputError(overrides[0], f"is not an option of jaxai {first}", f"jaxai {first} --help")
+    target = known.file if hasattr(known, "file") else getattr(known, "folder", None)
+    if overrides and target is not None and arguments.index(overrides[0]) < arguments.index(target):
+        raise InputError(overrides[0], "stands before the experiment or run that it belongs to", "that comes first")
     known.overrides = overrides
     return known.run(known)
 
@@ -130,8 +133,6 @@ def _load(known: Any) -> Any:
 
     if known.file is None:
         raise InputError("FILE", "is missing", "such as experiments/digits_convnet.py")
-    if known.file.startswith("-"):
-        raise InputError(known.file, "stands where the experiment file belongs", "FILE comes first")
     experiment = load(known.file, known.allow)
     return override(experiment, [*known.overrides, *(["--help"] if known.help else [])])
 
@@ -151,7 +152,7 @@ def _train(known: Any) -> int:
             return 0
         print()
     experiment = _load(known)
-    from jaxai.train.run import train
+    from jaxai.training.run import train
 
     source = Path(known.file)
     folder = Path(known.folder) if known.folder else _default_folder(source)
@@ -181,8 +182,8 @@ def _describe(known: Any) -> int:
     if known.help and known.file is None:
         return _help("describe")
     experiment = _load(known)
-    from jaxai.train.describe import describe, render
-    from jaxai.train.setup import set_up
+    from jaxai.training.describe import describe, render
+    from jaxai.training.setup import set_up
 
     print(render(describe(set_up(experiment))))
     return 0
@@ -191,9 +192,11 @@ def _describe(known: Any) -> int:
 def _evaluate(known: Any) -> int:
     from jaxai.experiment import load
     from jaxai.experiment.override import override
-    from jaxai.train.saved import open_run
+    from jaxai.training.saved import open_run
 
     experiment = override(load(_run_folder(known.folder), known.allow), known.overrides)
+    if not experiment.evals:
+        raise InputError(known.folder, "has no evaluations", "evals={...} in its experiment")
     run = open_run(Path(known.folder), experiment, known.step)
     print(f"{known.folder}, step {run.step:,}")
     for name, values in run.evaluate().items():
@@ -212,7 +215,7 @@ def _run_folder(folder: str) -> Path:
 
 def _report(known: Any) -> int:
     from jaxai.log.report import render
-    from jaxai.train.saved import gather
+    from jaxai.training.saved import gather
 
     reports = [gather(_run_folder(folder).parent, known.allow) for folder in known.folders]
     target = Path(known.out) if known.out else Path(known.folders[0]) / "report.html"

@@ -39,11 +39,18 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin in (Union, types.UnionType):
         return any(_fits(value, kind) for kind in inner)
     if origin is tuple:
-        kinds = inner[:1] * len(value) if isinstance(value, tuple) and Ellipsis in inner else inner
-        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+        if not isinstance(value, tuple):
+            return False
+        kinds = _item_hints(hint, value)
+        return len(value) == len(kinds) and all(map(_fits, value, kinds))
     if hint in (int, float):
         return isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool)
     return isinstance(value, hint if origin is None else origin)
+
+
+def _item_hints(hint: Any, value: tuple[Any, ...]) -> tuple[Any, ...]:
+    inner = typing.get_args(hint)
+    return inner[:1] * len(value) if Ellipsis in inner else inner
 
 
 def _error(field: str, value: Any, hint: Any) -> InputError:
@@ -57,7 +64,10 @@ def _error(field: str, value: Any, hint: Any) -> InputError:
     if isinstance(value, type):
         return InputError(field, f"is the class {value.__name__}, not a value", f"{value.__name__}(...)")
     if origin is tuple and isinstance(value, tuple):
-        return InputError(field, f"must be {kind}, is {_short(value)}")
+        for i, (item, inner) in enumerate(zip(value, _item_hints(kind, value), strict=False)):
+            if not _fits(item, inner):
+                return _error(f"{field}.{i}", item, inner)
+        return InputError(field, f"must have {len(typing.get_args(kind))} items, has {len(value)}")
     word = _WORDS.get(origin or kind) or _with_article("dict" if origin is collections.abc.Mapping else kind.__name__)
     fix = "write (x,) for a tuple of one" if origin is tuple else ""
     return InputError(field, f"must be {word}, is {_short(value)}", fix)

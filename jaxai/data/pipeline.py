@@ -102,6 +102,7 @@ class Reader:
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=self.pipeline.prefetch)
         ahead = dataset.to_iter_dataset(options)
         if self.pipeline.workers:
+            _parse_no_flags()
             ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=self.pipeline.workers))
         return iter(ahead)
 
@@ -135,6 +136,14 @@ class Reader:
         if self.pipeline.shuffle:
             return _permutation(self.num_examples, self.seed, epoch)
         return np.arange(self.num_examples, dtype=np.int32)
+
+
+def _parse_no_flags() -> None:
+    """Grain's workers read absl flags, which only an absl program has parsed; this leaves them at their defaults."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
 
 
 class _Batches:

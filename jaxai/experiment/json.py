@@ -61,7 +61,7 @@ def decode(data: Any, allow: Sequence[str] = (), field: str = "config") -> Any:
             what = f"held a {data['live']} in memory, which JSON cannot rebuild"
             raise InputError(field, what, "run the experiment file instead")
         if "$duration" in data:
-            return duration.parse(data["$duration"])
+            return _duration(data["$duration"], field)
         if "$dict" in data:
             return {key: decode(item, allow, f"{field}.{key}") for key, item in data["$dict"].items()}
         if "$dtype" in data:
@@ -70,6 +70,8 @@ def decode(data: Any, allow: Sequence[str] = (), field: str = "config") -> Any:
             return _find(data["$function"], allow, field)
         if "$call" in data:
             return Call(_find(data["$call"], allow, field), **decode(data["kwargs"], allow, field))
+        if "$class" not in data:
+            raise InputError(field, "has no $class, so it cannot be rebuilt")
         fields = {name: decode(item, allow, f"{field}.{name}") for name, item in data.items() if name != "$class"}
         return _find(data["$class"], allow, field, dataclass=True)(**fields)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -87,6 +89,13 @@ def differences(old: Any, new: Any, field: str = "") -> list[tuple[str, str, str
         pairs = enumerate(zip(old, new, strict=True))
         return [d for i, (a, b) in pairs for d in differences(a, b, f"{field}.{i}")]
     return [] if old == new else [(field.lstrip("."), _short(old), _short(new))]
+
+
+def _duration(text: str, field: str) -> duration.Duration:
+    try:
+        return duration.parse(text)
+    except InputError as error:
+        raise InputError(field, f"{error.field} {error.what}", error.fix) from error
 
 
 def _fields(value: Any) -> list[str]:

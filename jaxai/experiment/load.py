@@ -26,6 +26,9 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Experiment:
     path = Path(path)
     if path.is_dir() and (path / "config.json").exists():
         path = path / "config.json"
+    if path.is_dir():
+        inside = sorted(p.name for p in path.glob("*.py"))
+        raise InputError(str(path), "is a folder, and holds no run", f"such as {path / inside[0]}" if inside else "")
     if not path.is_file():
         beside = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise InputError(str(path), "no such file", did_you_mean(path.name, beside) if beside else "")
@@ -69,8 +72,9 @@ def _guarded(path: Path, run: Any) -> Any:
         raise InputError(f"{path}: {error.field}", error.what, error.fix) from error
     except SyntaxError as error:
         raise InputError(f"{path}:{error.lineno}", f"SyntaxError: {error.msg}") from error
-    except Exception as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
         where = f"{path}:{lines[-1]}" if lines else str(path)
         raise InputError(where, f"{type(error).__name__}: {error}") from error
 

@@ -44,12 +44,12 @@ def override(experiment: Experiment, arguments: Sequence[str]) -> Experiment:
 
 def _unknown(experiment: Experiment, flag: str) -> InputError:
     if not flag.startswith("-"):
-        return InputError(flag, "is not an option", "options look like --seed 1")
+        return InputError(flag, "is not an option", "options look like --seed 1, switches like --train.no-cache")
     path = flag.lstrip("-").replace("-", "_").split(".")
     if len(path) > 1 and getattr(experiment, path[0], path) is None:
         return InputError(flag, f"the experiment has no {path[0]}", f"set {path[0]} in its file first")
-    close = nearest(flag.replace("_", "-"), flags(experiment), cutoff=0.6)
-    return InputError(flag, "no such field", f"did you mean {close[0]}?" if close else "--help lists all fields")
+    close = nearest(".".join(path).replace("_", "-"), [known.lstrip("-") for known in flags(experiment)], cutoff=0.6)
+    return InputError(flag, "no such field", f"did you mean --{close[0]}?" if close else "--help lists all fields")
 
 
 def flags(experiment: Experiment) -> list[str]:
@@ -106,7 +106,7 @@ def _duration(text: str, optional: bool) -> duration.Duration | None:
     try:
         return duration.parse(text)
     except InputError as error:
-        raise ValueError(f"{error.what} ({error.fix})") from None
+        raise ValueError(f"{error.field} {error.what}" + (f" ({error.fix})" if error.fix else "")) from None
 
 
 def _call_rule(info: Any) -> StructConstructorSpec | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -65,4 +66,6 @@ def _summary_writer() -> Any:
     finally:
         if hide:
             del sys.modules["torch"]
+    # It warns of every value that is not finite, which is for the run to say.
+    logging.getLogger("tensorboardX").setLevel(logging.ERROR)
     return SummaryWriter

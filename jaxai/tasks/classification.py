@@ -40,9 +40,9 @@ class Classification:
 
     def __post_init__(self):
         check_fields(self, "task.")
-        for i, augmentation in enumerate(self.augment):
-            if not callable(augmentation):
-                what = f"{type(augmentation).__name__} is no augmentation"
+        for i, given in enumerate(self.augment):
+            if not callable(given):
+                what = f"{type(given).__name__} is no augmentation"
                 raise InputError(f"task.augment.{i}", what, "such as jaxai.data.augment.RandomFlip()")
         if not 0 <= self.label_smoothing < 1:
             raise InputError("task.label_smoothing", f"must be at least 0 and below 1, is {self.label_smoothing}")

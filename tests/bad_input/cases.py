@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxai import Best, Call, Checkpoints, EarlyStopping, Epochs, Experiment, Mesh, Minutes, Pipeline, PMap, Steps, optim
+from jaxai import Best, Call, Checkpoints, EarlyStopping, Epochs, Experiment, Mesh, Minutes, Pipeline, PMap, Steps
+from jaxai import optim
 from jaxai.data.augment import Normalize, RandomCrop
 from jaxai.data.source import Arrays
 from jaxai.data.tfds import Tfds

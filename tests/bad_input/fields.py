@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bad_input.cases import case
+from tests.bad_input.cases import case
 
 DURATIONS = [
     case("duration=5", "duration: 5 has no unit", "Epochs(10) or Steps(500)"),
@@ -91,12 +91,15 @@ OPTIMIZERS = [
     ),
     case(
         "optimizer=optim.sgd(optim.WarmupSteps(peak=0.1, boundaries=(4,)))",
-        "learning_rate.boundaries: 4 has no unit",
+        "learning_rate.boundaries.0: 4 has no unit",
         "Steps(500)",
     ),
 ]
 
 OTHERS = [
+    case("freeze=('a', 3)", "freeze.1: must be text, is 3"),
+    case("optimizer=optim.adamw(0.1, decay=('kernel', 1.0))", "optimizer.decay.0: must be a tuple, is 'kernel'"),
+    case("optimizer=optim.adamw(0.1, decay=(('kernel',),))", "optimizer.decay.0: must have 2 items, has 1"),
     case("train=data()", "train: must be a Pipeline, is Arrays"),
     case("train=pipe(batch_size=0)", "batch_size: must be at least 1, is 0"),
     case("train=pipe(workers=-1)", "workers: must not be negative, is -1"),

@@ -8,9 +8,9 @@ import jax
 
 from jaxai.core import tree
 from jaxai.core.errors import InputError
-from jaxai.train.checkpoint import Checkpointer
-from jaxai.train.folder import read_json
-from jaxai.train.state import TrainState
+from jaxai.training.checkpoint import Checkpointer
+from jaxai.training.folder import read_json
+from jaxai.training.state import TrainState
 
 
 def load_params(state: TrainState, run: Path) -> TrainState:

@@ -21,16 +21,16 @@ from jaxai.core.errors import DivergedError, InputError, did_you_mean
 from jaxai.data.pipeline import Batch
 from jaxai.experiment.declaration import Experiment
 from jaxai.log import Display, NullDisplay, Writer
-from jaxai.train import history as past
-from jaxai.train.checkpoint import Checkpointer, retain
-from jaxai.train.evaluate import Evaluator
-from jaxai.train.initial import load_params
-from jaxai.train.records import Sink, TrainingLog, scalars
-from jaxai.train.setup import Setup, check_batch, set_up
-from jaxai.train.signals import Signals
-from jaxai.train.state import TrainState
-from jaxai.train.step import Packed
-from jaxai.train.traces import Traced
+from jaxai.training import history as past
+from jaxai.training.checkpoint import Checkpointer, retain
+from jaxai.training.evaluate import Evaluator
+from jaxai.training.initial import load_params
+from jaxai.training.records import Sink, TrainingLog, scalars
+from jaxai.training.setup import Setup, check_batch, set_up
+from jaxai.training.signals import Signals
+from jaxai.training.state import TrainState
+from jaxai.training.step import Packed
+from jaxai.training.traces import Traced
 
 
 class Step(NamedTuple):

@@ -11,9 +11,9 @@ from jaxai.core.errors import InputError
 from jaxai.experiment.declaration import Experiment
 from jaxai.experiment.json import encode
 from jaxai.log import JsonlWriter, Writer, make_display
-from jaxai.train import folder as run_folder
-from jaxai.train import history as past
-from jaxai.train.loop import Loop, Step
+from jaxai.training import folder as run_folder
+from jaxai.training import history as past
+from jaxai.training.loop import Loop, Step
 
 
 @dataclasses.dataclass(frozen=True)

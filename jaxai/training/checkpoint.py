@@ -87,7 +87,8 @@ class Checkpointer:
             texts = self._manager.restore(
                 step, args=ocp.args.Composite(data=ocp.args.JsonRestore(), meta=ocp.args.JsonRestore())
             )
-            saved = self._manager.item_metadata(step)["state"]
+            position, meta = int(texts["data"]["position"]), dict(texts["meta"])
+            saved = dict(self._manager.item_metadata(step)["state"])
         except Exception as error:
             raise InputError(str(path), f"is damaged: {_first_line(error)}", "delete it to use an older one") from error
         _check_shapes(path, saved, abstract)
@@ -96,7 +97,7 @@ class Checkpointer:
             state = self._manager.restore(step, args=items)["state"]
         except Exception as error:
             raise InputError(str(path), f"is damaged: {_first_line(error)}", "delete it to use an older one") from error
-        return Restored(state, int(texts["data"]["position"]), dict(texts["meta"]))
+        return Restored(state, position, meta)
 
     def restore_params(self, step: int) -> Any:
         """The parameters of `step`, averaged ones where there are any, whatever else was saved; on the first device."""
@@ -133,10 +134,10 @@ def retain(steps: Sequence[int], scores: Mapping[int, float], policy: Checkpoint
     return keep
 
 
-def _check_shapes(path: Path, saved: Any, abstract: Any) -> None:
-    theirs = {name: (tuple(x.shape), str(x.dtype)) for name, x in tree.flatten(dict(saved)).items()}
+def _check_shapes(path: Path, saved: Mapping[str, Any], abstract: Any) -> None:
+    theirs = {name: (tuple(x.shape), str(x.dtype)) for name, x in tree.flatten(saved).items()}
     ours = {name: (tuple(x.shape), str(x.dtype)) for name, x in tree.flatten(abstract).items()}
-    for name in ours.keys() | theirs.keys():
+    for name in {**ours, **theirs}:
         if ours.get(name) != theirs.get(name):
             mine, other = (f"{t[name][1]}{list(t[name][0])}" if name in t else "absent" for t in (ours, theirs))
             raise InputError(str(path), f"{name} is {other} in the checkpoint, {mine} in the experiment")

@@ -16,11 +16,11 @@ from jaxai.experiment import load
 from jaxai.experiment.declaration import Experiment
 from jaxai.log.jsonl import read_jsonl
 from jaxai.log.report import Mistake, RunReport
-from jaxai.train.checkpoint import Checkpointer
-from jaxai.train.evaluate import Evaluator, Values
-from jaxai.train.folder import read_json
-from jaxai.train.initial import chosen_step
-from jaxai.train.setup import Setup, check_evaluation, set_up
+from jaxai.training.checkpoint import Checkpointer
+from jaxai.training.evaluate import Evaluator, Values
+from jaxai.training.folder import read_json
+from jaxai.training.initial import chosen_step
+from jaxai.training.setup import Setup, check_evaluation, set_up
 
 NUM_MISTAKES = 24
 

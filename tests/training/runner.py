@@ -70,8 +70,10 @@ def run(spec: dict) -> dict:
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
         if info.step == info.total_steps:
-            last, norm = digest(info.state), float(np.sqrt(sum(np.sum(np.square(x)) for x in jax.device_get(
-                jax.tree.leaves(info.state.params)))))
+            last, norm = (
+                digest(info.state),
+                float(np.sqrt(sum(np.sum(np.square(x)) for x in jax.device_get(jax.tree.leaves(info.state.params))))),
+            )
     records = []
     if folder is not None:
         timing = ("seconds", "examples_per_second", "data_wait")

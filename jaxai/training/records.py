@@ -12,9 +12,12 @@ import numpy as np
 
 from jaxai import metrics
 from jaxai.log import Display, Writer
-from jaxai.train.step import Packed
+from jaxai.training.step import Packed
 
 STARVED = 0.2
+"""Share of the time spent waiting for data that is worth a word."""
+MEANINGFUL_SECONDS = 0.1
+"""Shorter intervals say nothing about shares."""
 
 
 def scalars(values: Mapping[str, Any]) -> dict[str, float]:
@@ -134,7 +137,8 @@ class TrainingLog:
         if interval.steps_timed:
             record["examples_per_second"] = interval.steps_timed * self._batch_size / seconds
             record["data_wait"] = min(interval.waited / seconds, 1.0)
-            self._warn_starved(step, record["data_wait"])
+            if seconds > MEANINGFUL_SECONDS:
+                self._warn_starved(step, record["data_wait"])
         nonfinite = values.pop("nonfinite_steps", 0.0)
         if not nonfinite:
             record.pop("nonfinite_steps", None)

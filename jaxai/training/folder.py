@@ -120,9 +120,12 @@ def write_json(path: Path, data: Any) -> None:
         raise StorageError(str(path), f"cannot be written: {error.strerror or error}") from error
 
 
-def read_json(path: Path) -> Any:
-    """The data of a JSON file; raises InputError naming it if it is damaged."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises InputError naming the file if it is damaged."""
     try:
-        return json.loads(path.read_text())
+        data = json.loads(path.read_text())
     except (ValueError, OSError) as error:
         raise InputError(str(path), f"is not readable JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(str(path), "is not a JSON object")
+    return data

@@ -14,7 +14,7 @@ import optax
 from jaxai import metrics
 from jaxai.core import rng, tree
 from jaxai.tasks.task import Out, Task
-from jaxai.train.state import TrainState
+from jaxai.training.state import TrainState
 
 Batch = Any
 

@@ -18,9 +18,9 @@ from jaxai.data.pipeline import Batch, Reader
 from jaxai.experiment.declaration import Experiment
 from jaxai.optim import Optimizer
 from jaxai.parallel import Layout
-from jaxai.train import state as train_state
-from jaxai.train.state import TrainState
-from jaxai.train.step import StepOptions, make_train_step
+from jaxai.training import state as train_state
+from jaxai.training.state import TrainState
+from jaxai.training.step import StepOptions, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)

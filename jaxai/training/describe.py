@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from jaxai.core import rng, rules, tree
 from jaxai.optim import Optimizer
 from jaxai.optim.optimizer import decay_multipliers
-from jaxai.train.evaluate import Evaluator
-from jaxai.train.setup import Setup
-from jaxai.train.step import StepOptions, make_train_step
+from jaxai.training.evaluate import Evaluator
+from jaxai.training.setup import Setup
+from jaxai.training.step import StepOptions, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from jaxai.core import rng, tree
 from jaxai.data.source import Arrays
 from jaxai.models import MLP
 from jaxai.tasks import Classification, Out
-from jaxai.train.setup import set_up
+from jaxai.training.setup import set_up
 
 from .conftest import make_arrays
 
@@ -174,9 +174,7 @@ def test_dropout_differs_between_shares_of_a_batch_and_repeats_for_the_same_exam
 
 
 def test_label_smoothing_and_class_weights_in_closed_form():
-    task = Classification(
-        model=MLP(features=(), num_classes=3), label_smoothing=0.3, class_weights=(1.0, 2.0, 0.5)
-    )
+    task = Classification(model=MLP(features=(), num_classes=3), label_smoothing=0.3, class_weights=(1.0, 2.0, 0.5))
     source = make_arrays(10)
     batch = {**source.batch(np.arange(10)), "index": np.arange(10, dtype=np.int32)}
     variables = task.init(jax.random.key(0), batch)

@@ -1,0 +1,30 @@
+"""LeNet-5 on 5,000 images of MNIST (4,000 to train, 1,000 to test), which are fetched on first use.
+
+jaxai train experiments/mnist_lenet.py
+
+On all of MNIST (`jaxai prepare mnist` first):
+
+jaxai train experiments/mnist_lenet.py --train.source.name mnist --evals.test.source.name mnist --run runs/mnist_full
+"""
+
+from jaxai import Epochs, Experiment, Pipeline, optim
+from jaxai.data.augment import Normalize, RandomCrop
+from jaxai.data.tfds import Tfds
+from jaxai.models import LeNet
+from jaxai.tasks import Classification
+
+
+def get_config() -> Experiment:
+    """The experiment."""
+    return Experiment(
+        task=Classification(
+            model=LeNet(activation="relu", pool="max", num_classes=10),
+            augment=(RandomCrop(padding=2), Normalize(mean=(0.1307,), std=(0.3081,))),
+        ),
+        train=Pipeline(source=Tfds(name="mnist_5k", split="train"), batch_size=64, cache=True),
+        evals={"test": Pipeline(source=Tfds(name="mnist_5k", split="test"), batch_size=250, cache=True)},
+        optimizer=optim.adamw(optim.WarmupCosine(peak=3e-3, warmup=Epochs(1)), weight_decay=0.01),
+        duration=Epochs(15),
+        evaluate_every=Epochs(5),
+        ema=0.99,  # evaluations and the saved result use the average of the last hundred or so steps
+    )

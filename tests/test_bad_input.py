@@ -1,0 +1,158 @@
+"""Every mistake ends with one line that names the field or file and says what to do, and with nothing lost."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.bad_input import commands, data, fields, runs
+from tests.bad_input.cases import Case, check_line, experiment_file
+
+from jaxai.cli import main
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory) -> Path:
+    """A folder of prepared datasets."""
+    return tmp_path_factory.mktemp("tfds")
+
+
+@pytest.fixture
+def command(capsys, monkeypatch, tmp_path, digits) -> Command:
+    """Runs a command in an empty folder; gives its exit code and what it wrote to standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(digits))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main(list(arguments))
+        return code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, digits) -> Path:
+    """A folder with `digits_run.py` and `run`, the run of it that has finished; to be copied."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "digits_run.py").write_text(runs.EXPERIMENT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFDS_DATA_DIR", str(digits))
+        patch.setattr(sys, "path", list(sys.path))
+        assert main(["train", str(folder / "digits_run.py"), "--run", str(folder / "run"), "--display", "none"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run_folder(trained, tmp_path) -> Path:
+    """A copy of the finished run, beside its experiment file, in the folder that commands run in."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "run"
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file below `folder` with the hash of what it holds."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def train(command: Command, fields: str) -> tuple[int, str]:
+    Path("bad.py").write_text(experiment_file(fields))
+    return command("train", "bad.py", "--run", "run", "--display", "none")
+
+
+def test_what_the_cases_vary_is_good(command):
+    assert train(command, "") == (0, "")
+
+
+EXPERIMENTS = [fields.DURATIONS, fields.TASKS, fields.OPTIMIZERS, fields.OTHERS, data.SOURCES, data.PREPARED]
+
+
+@pytest.mark.parametrize("bad", [bad for table in EXPERIMENTS for bad in table], ids=str)
+def test_experiments_that_never_start(command, bad: Case):
+    check_line(*train(command, bad.given), bad.says)
+    assert contents(Path("run")) == {}
+
+
+@pytest.mark.parametrize("bad", data.LATER, ids=str)
+def test_data_that_turns_bad_on_the_way(command, bad: Case):
+    check_line(*train(command, bad.given), bad.says)
+    assert not Path("run/results.json").exists()
+
+
+@pytest.mark.parametrize("bad", commands.FILES, ids=repr)
+def test_files(command, bad: Case):
+    Path("BAD.py").write_bytes(bad.given.encode(errors="surrogateescape"))
+    check_line(*command("train", "BAD.py", "--run", "run"), bad.says)
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("bad", commands.COMMANDS, ids=str)
+def test_commands(command, bad: Case):
+    Path("GOOD.py").write_text(experiment_file(""))
+    Path("notes.txt").write_text("notes")
+    Path("folder").mkdir()
+    Path("folder/one.py").touch()
+    before = contents(Path())
+    check_line(*command(*bad.given.split()), bad.says)
+    assert contents(Path()) == before
+
+
+@pytest.mark.parametrize("bad", commands.OVERRIDES, ids=str)
+def test_overrides(command, bad: Case):
+    Path("GOOD.py").write_text(experiment_file(""))
+    check_line(*command("train", "GOOD.py", *bad.given.split(), "--run", "run", "--display", "none"), bad.says)
+    assert contents(Path("run")) == {}
+
+
+@pytest.mark.parametrize("bad", runs.CASES, ids=str)
+def test_runs(command, run_folder, bad: runs.RunCase):
+    bad.damage(run_folder)
+    before = contents(run_folder.parent)
+    check_line(*command(*bad.command.split()), bad.says)
+    assert contents(run_folder.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["trian"], ("trian: no such command", "did you mean 'train'?")),
+        (["train", "missing.py"], ("missing.py: no such file",)),
+        (["train", "bad.py", "--run", "run"], ("task.inputs: the data has no field 'imgae'", "did you mean 'image'?")),
+        (["describe", "bad.py", "--seed", "one"], ("--seed: invalid", "'one'")),
+        (["train", "late.py", "--run", "run"], ("train.label: is 7 in example 20", "from 0 to 2")),
+    ],
+    ids=["unknown command", "no file", "unknown field of the data", "ill-typed value", "label out of range"],
+)
+def test_processes(tmp_path, arguments, says):
+    (tmp_path / "bad.py").write_text(experiment_file("task=task(inputs='imgae')"))
+    (tmp_path / "late.py").write_text(experiment_file("train=pipe(data(label=at(20, 7)))"))
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxai", *arguments], cwd=tmp_path, capture_output=True, text=True, env=os.environ
+    )
+    check_line(done.returncode, done.stderr, says)
+
+
+def test_the_batch_divides_by_the_devices(tmp_path):
+    (tmp_path / "odd.py").write_text(experiment_file("parallel=PMap(), train=pipe(batch_size=12), accumulate=2"))
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "jaxai", "train", "odd.py", "--run", "run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    says = ("train.batch_size: 12 does not divide by 8 (4 devices x 2 micro-batches)", "nearest: 8")
+    check_line(done.returncode, done.stderr, says)
+
+
+def test_debug_shows_where_it_comes_from(command):
+    from jaxai.core.errors import InputError
+
+    with pytest.raises(InputError, match=r"missing\.py: no such file"):
+        command("train", "missing.py", "--debug")
