@@ -1,4 +1,4 @@
-"""Trains one step and says so: the process that `startup.py` times. Usage: first_step.py digits|NAME, a function of `workloads`."""
+"""Trains one step and says so: what `startup.py` times. Usage: first_step.py digits|NAME, a function of `workloads`."""
 
 from __future__ import annotations
 

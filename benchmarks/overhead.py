@@ -6,6 +6,8 @@ gathered from memory in shuffled order, metrics, a record every 50 steps to metr
 plain display (sent to nowhere), and checkpoints in a temporary folder at the default interval. Images are noise: the
 arithmetic is the same. Beside the time by the clock stands the processor time of the process: on one core they are
 the same thing, unless others use the core too, which processor time leaves out (it would also leave out waiting).
+A round is 2,000 steps of the perceptron each; the network's steps are long, so there it is two, in five times as many
+rounds, lest the machine's drift within a round be taken for a difference.
 
 Targets: at least 0.97 of the bare loop's throughput on the CIFAR-10 network (4,275,594 parameters, crop, flip and
 normalize inside the step, batch 64); at most 25 microseconds a step more than the bare loop on a perceptron of 64
@@ -33,7 +35,8 @@ def main() -> None:
 def perceptron(options: Options) -> list[Figure]:
     import workloads
 
-    micros = compare(workloads.perceptron(), 100 if options.smoke else 2000, options, scale=1e6)
+    steps = 100 if options.smoke else 2000
+    micros = compare(workloads.perceptron(), steps, options.rounds, scale=1e6)
     added = differences(micros, "jaxai", "bare")
     return [
         Figure(name="perceptron, bare loop, a step", unit="us", values=micros["bare"]),
@@ -51,7 +54,7 @@ def convnet(options: Options) -> list[Figure]:
     import workloads
 
     experiment = workloads.convnet(512, tiny=True) if options.smoke else workloads.convnet()
-    millis = compare(experiment, 2 if options.smoke else 10, options, scale=1e3)
+    millis = compare(experiment, 2, options.rounds if options.smoke else 5 * options.rounds, scale=1e3)
     share = ratios(millis, "bare", "jaxai")
     return [
         Figure(name="convnet, bare loop, a step", unit="ms", values=millis["bare"]),
@@ -65,7 +68,7 @@ def convnet(options: Options) -> list[Figure]:
     ]
 
 
-def compare(experiment: Any, steps: int, options: Options, *, scale: float) -> dict[str, list[float]]:
+def compare(experiment: Any, steps: int, rounds: int, *, scale: float) -> dict[str, list[float]]:
     """Time of a step of both loops, seconds times `scale`, [round] by contender; also `CONTENDER processor`."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -76,8 +79,8 @@ def compare(experiment: Any, steps: int, options: Options, *, scale: float) -> d
         # Begun before the other: it switches the compilation cache on for both.
         next(loop)
         timers = {"bare": Timer(bare(experiment), steps), "jaxai": Timer(loop, steps)}
-        seconds = alternate(timers, rounds=options.rounds)
-    processor = {f"{name} processor": timer.processor[-options.rounds :] for name, timer in timers.items()}
+        seconds = alternate(timers, rounds=rounds)
+    processor = {f"{name} processor": timer.processor[-rounds:] for name, timer in timers.items()}
     return {name: [value * scale for value in values] for name, values in {**seconds, **processor}.items()}
 
 

@@ -1,6 +1,9 @@
-"""A small convolutional network on the 8 x 8 digits that jaxai carries."""
+"""A small convolutional network on the 8 x 8 digits that jaxai carries.
 
-from jaxai import Best, Epochs, Experiment, Pipeline, Steps, optim
+jaxai train experiments/digits_convnet.py
+"""
+
+from jaxai import Epochs, Experiment, Pipeline, optim
 from jaxai.data.augment import Normalize, RandomCrop
 from jaxai.data.tfds import Tfds
 from jaxai.models import ConvNet
@@ -11,13 +14,12 @@ def get_config() -> Experiment:
     """The experiment."""
     return Experiment(
         task=Classification(
-            model=ConvNet(features=(32, 64), dense=(128,), num_classes=10, padding="SAME"),
-            augment=(RandomCrop(padding=1), Normalize(mean=(0.3,), std=(0.35,))),
+            model=ConvNet(features=(32, 64), dense=(128,), pool_last=False, dropout=0.4, num_classes=10),
+            augment=(RandomCrop(padding=1), Normalize(mean=(0.29,), std=(0.35,))),
         ),
         train=Pipeline(source=Tfds(name="digits", split="train"), batch_size=64, cache=True),
-        evals={"test": Pipeline(source=Tfds(name="digits", split="test"), batch_size=64, cache=True)},
-        optimizer=optim.adamw(optim.WarmupCosine(peak=2e-3, warmup=Steps(50)), weight_decay=1e-4),
-        duration=Epochs(40),
-        evaluate_every=Epochs(4),
-        best=Best(metric="test/accuracy"),
+        evals={"test": Pipeline(source=Tfds(name="digits", split="test"), batch_size=120, cache=True)},
+        optimizer=optim.adamw(optim.WarmupCosine(peak=3e-3, warmup=Epochs(2)), weight_decay=1e-4),
+        duration=Epochs(20),
+        evaluate_every=Epochs(5),
     )

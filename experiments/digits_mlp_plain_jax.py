@@ -33,9 +33,9 @@ class PlainMlp:
         inputs = batch["image"][0].size
         params = {
             "w1": jax.random.normal(first, (inputs, self.hidden)) * (2 / inputs) ** 0.5,
-            "b1": jnp.zeros(self.hidden),
+            "b1": jnp.zeros((1, self.hidden)),
             "w2": jax.random.normal(second, (self.hidden, self.num_classes)) * self.hidden**-0.5,
-            "b2": jnp.zeros(self.num_classes),
+            "b2": jnp.zeros((1, self.num_classes)),
         }
         return {"params": params}
 

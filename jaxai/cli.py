@@ -152,6 +152,7 @@ def _train(known: Any) -> int:
             return 0
         print()
     experiment = _load(known)
+    from jaxai.experiment.json import EXPERIMENT_MODULE
     from jaxai.training.run import train
 
     source = Path(known.file)
@@ -170,7 +171,10 @@ def _train(known: Any) -> int:
     shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items() if name.count("_") == 0)
     best = f" (best, step {result.best_step:,})" if result.best_step is not None else ""
     print(f"{result.status} at step {result.step:,} after {result.seconds:.1f} s  {shown}{best}")
-    print(f"run:  {folder}\nnext: jaxai report {folder}\n      jaxai evaluate {folder}")
+    # What JSON alone cannot rebuild is rebuilt from the experiment file, once the user says so.
+    config = (folder / "config.json").read_text()
+    allow = f" --allow {folder / source.name}" if '"$live"' in config or EXPERIMENT_MODULE in config else ""
+    print(f"run:  {folder}\nnext: jaxai report {folder}{allow}\n      jaxai evaluate {folder}{allow}")
     return 0
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.bad_input import commands, data, fields, runs
-from tests.bad_input.cases import Case, check_line, experiment_file
 
 from jaxai.cli import main
+from tests.bad_input import commands, data, fields, runs
+from tests.bad_input.cases import Case, check_line, experiment_file
 
 Command = Callable[..., tuple[int, str]]
 
@@ -114,6 +114,8 @@ def test_overrides(command, bad: Case):
     assert contents(Path("run")) == {}
 
 
+# What Orbax was reading when it met the damage is thrown away while it waits, of which Python tells.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("bad", runs.CASES, ids=str)
 def test_runs(command, run_folder, bad: runs.RunCase):
     bad.damage(run_folder)
@@ -127,14 +129,11 @@ def test_runs(command, run_folder, bad: runs.RunCase):
     [
         (["trian"], ("trian: no such command", "did you mean 'train'?")),
         (["train", "missing.py"], ("missing.py: no such file",)),
-        (["train", "bad.py", "--run", "run"], ("task.inputs: the data has no field 'imgae'", "did you mean 'image'?")),
-        (["describe", "bad.py", "--seed", "one"], ("--seed: invalid", "'one'")),
         (["train", "late.py", "--run", "run"], ("train.label: is 7 in example 20", "from 0 to 2")),
     ],
-    ids=["unknown command", "no file", "unknown field of the data", "ill-typed value", "label out of range"],
+    ids=["unknown command", "no file", "label out of range"],
 )
 def test_processes(tmp_path, arguments, says):
-    (tmp_path / "bad.py").write_text(experiment_file("task=task(inputs='imgae')"))
     (tmp_path / "late.py").write_text(experiment_file("train=pipe(data(label=at(20, 7)))"))
     done = subprocess.run(
         [sys.executable, "-m", "jaxai", *arguments], cwd=tmp_path, capture_output=True, text=True, env=os.environ

@@ -22,7 +22,7 @@ class Duration:
             raise InputError(type(self).__name__, f"must be a number above 0, not {self.count!r}")
 
     def __str__(self) -> str:
-        return f"{self.count:g}{self.unit}" if self.count % 1 else f"{int(self.count)}{self.unit}"
+        return f"{int(self.count) if self.count % 1 == 0 else float(self.count)!r}{self.unit}"
 
     def steps(self, batch_size: int, num_examples: int) -> int:
         """The number of steps this comes to, rounded up, for `num_examples` of training data."""

@@ -22,6 +22,8 @@ from jaxai.core.call import Call, public_name
 from jaxai.core.errors import InputError
 
 ALLOWED = ("jaxai", "flax", "optax")
+#: Where a function may live that is called when the experiment is set up: `flax.io.rmtree` must not be one.
+CALLED = ("jaxai.optim", "optax")
 EXPERIMENT_MODULE = "jaxai_experiment_"
 _FLAX_PRIVATE = {"parent", "name"}
 
@@ -40,6 +42,8 @@ def encode(value: Any) -> Any:
         return [encode(item) for item in value]
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return {"$dtype": np.dtype(value).name}
+    if isinstance(value, type) and isinstance(getattr(value, "dtype", None), np.dtype):
+        return {"$dtype": value.dtype.name}  # jnp.bfloat16 and its kin are no numpy types
     arrays = getattr(value, "arrays", None)
     if isinstance(arrays, Mapping):
         return {"$live": public_name(type(value)), "sha256": _fingerprint(arrays)}
@@ -50,32 +54,51 @@ def encode(value: Any) -> Any:
     return {"$live": public_name(type(value))}
 
 
-def decode(data: Any, allow: Sequence[str] = (), field: str = "config") -> Any:
-    """Undoes `encode`; `allow` names further modules whose classes may be constructed. Raises InputError."""
+def decode(data: Any, allow: Sequence[str] = (), field: str = "config", live: Any = None) -> Any:
+    """Undoes `encode`; raises InputError.
+
+    `allow` names further modules whose classes may be constructed; `live` is an experiment, or a part of one, from whose
+    same places objects are taken that JSON cannot rebuild, such as a dataset of the user's own class.
+    """
+
+    def inner(item: Any, name: Any) -> Any:
+        return decode(item, allow, f"{field}.{name}", _part(live, name))
+
     if isinstance(data, list):
-        return tuple(decode(item, allow, f"{field}.{i}") for i, item in enumerate(data))
+        return tuple(inner(item, i) for i, item in enumerate(data))
     if not isinstance(data, dict):
         return data
     try:
         if "$live" in data:
-            what = f"held a {data['live']} in memory, which JSON cannot rebuild"
-            raise InputError(field, what, "run the experiment file instead")
+            if live is None or public_name(type(live)) != data["$live"]:
+                what = f"held a {data['$live']} in memory, which JSON alone cannot rebuild"
+                raise InputError(field, what, "if you trust the run's experiment file: --allow RUN/NAME.py")
+            return live
         if "$duration" in data:
             return _duration(data["$duration"], field)
         if "$dict" in data:
-            return {key: decode(item, allow, f"{field}.{key}") for key, item in data["$dict"].items()}
+            return {key: inner(item, key) for key, item in data["$dict"].items()}
         if "$dtype" in data:
             return np.dtype(data["$dtype"]).type
         if "$function" in data:
             return _find(data["$function"], allow, field)
         if "$call" in data:
-            return Call(_find(data["$call"], allow, field), **decode(data["kwargs"], allow, field))
+            return Call(_find(data["$call"], allow, field, CALLED), **inner(data["kwargs"], "kwargs"))
         if "$class" not in data:
             raise InputError(field, "has no $class, so it cannot be rebuilt")
-        fields = {name: decode(item, allow, f"{field}.{name}") for name, item in data.items() if name != "$class"}
+        fields = {name: inner(item, name) for name, item in data.items() if name != "$class"}
         return _find(data["$class"], allow, field, dataclass=True)(**fields)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(field, f"cannot be rebuilt: {error}") from error
+
+
+def _part(whole: Any, name: Any) -> Any:
+    """The field, entry or item called `name`, or None."""
+    if isinstance(whole, Mapping):
+        return whole.get(name)
+    if isinstance(whole, (tuple, list)):
+        return whole[name] if isinstance(name, int) and name < len(whole) else None
+    return getattr(whole, str(name), None)
 
 
 def differences(old: Any, new: Any, field: str = "") -> list[tuple[str, str, str]]:
@@ -103,12 +126,12 @@ def _fields(value: Any) -> list[str]:
     return [f.name for f in dataclasses.fields(value) if f.init and f.name not in private]
 
 
-def _find(name: str, allow: Sequence[str], field: str, dataclass: bool = False) -> Any:
+def _find(name: str, allow: Sequence[str], field: str, roots: Sequence[str] = ALLOWED, dataclass: bool = False) -> Any:
     module, _, qualname = name.partition(":")
-    if not _allowed(module, allow):
+    if not _allowed(module, (*roots, *allow)):
         own = module.startswith(EXPERIMENT_MODULE)
-        fix = f"--allow RUN/{module.removeprefix(EXPERIMENT_MODULE)}.py" if own else f"--allow {module.split('.')[0]}"
-        raise InputError(field, f"names {name!r}, which is not of {', '.join(ALLOWED)}", f"if you trust it: {fix}")
+        fix = "--allow RUN/NAME.py" if own else f"--allow {module.split('.')[0]}"
+        raise InputError(field, f"names {name!r}, which is not of {', '.join(roots)}", f"if you trust it: {fix}")
     try:
         found = importlib.import_module(module)
         for part in qualname.split("."):
@@ -116,15 +139,15 @@ def _find(name: str, allow: Sequence[str], field: str, dataclass: bool = False) 
     except (ImportError, AttributeError):
         raise InputError(field, f"{name!r} does not exist in the installed version") from None
     # `jaxai.cli:os.system` would pass a check of the written name alone.
-    if not _allowed(getattr(found, "__module__", "") or "", allow):
+    if not _allowed(getattr(found, "__module__", "") or "", (*roots, *allow)):
         raise InputError(field, f"{name!r} is not defined where it says")
     if dataclass and not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise InputError(field, f"{name!r} is not a dataclass")
     return found
 
 
-def _allowed(module: str, allow: Sequence[str]) -> bool:
-    return any(module == root or module.startswith(f"{root}.") for root in (*ALLOWED, *allow))
+def _allowed(module: str, roots: Sequence[str]) -> bool:
+    return any(module == root or module.startswith(f"{root}.") for root in roots)
 
 
 def _kind(data: dict[str, Any]) -> Any:

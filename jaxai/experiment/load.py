@@ -84,7 +84,14 @@ def _from_json(path: Path, allow: Sequence[str]) -> Experiment:
         data = json.loads(path.read_text())
     except (ValueError, OSError) as error:
         raise InputError(str(path), f"is not readable JSON: {error}") from error
-    experiment = decode(data, [execute(Path(name)).__name__ if name.endswith(".py") else name for name in allow])
+    modules = [execute(Path(name)) if name.endswith(".py") else name for name in allow]
+    live = next((_guarded(path, m.get_config) for m in modules if callable(getattr(m, "get_config", None))), None)
+    try:
+        experiment = decode(data, [m if isinstance(m, str) else m.__name__ for m in modules], live=live)
+    except InputError as error:
+        beside = sorted(path.parent.glob("*.py"))
+        fix = error.fix.replace("RUN/NAME.py", str(beside[0])) if beside else error.fix
+        raise InputError(f"{path}: {error.field}", error.what, fix) from error
     if not isinstance(experiment, Experiment):
         raise InputError(str(path), "is not an experiment's JSON")
     return experiment

@@ -53,9 +53,11 @@ def _unknown(experiment: Experiment, flag: str) -> InputError:
 
 
 def flags(experiment: Experiment) -> list[str]:
-    """All flags of an experiment."""
-    parser = _quietly(lambda: tyro.extras.get_parser(Experiment, default=experiment, **_options()))
-    return sorted({flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")})
+    """All flags of an experiment, read off its help."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        _parse(experiment, ["--help"])
+    return sorted(set(re.findall(r"(?<![\w-])--[a-z][\w.-]*", printed.getvalue())))
 
 
 def _parse(experiment: Experiment, arguments: list[str]) -> tuple[Experiment, list[str]]:
@@ -127,7 +129,8 @@ def _explain(printed: str, arguments: list[str]) -> InputError:
     text = " ".join(re.sub(r"[│╭╮╰╯─┌┐└┘]|-{4,}|\x1b\[[0-9;]*m", " ", printed).split())
     found = re.search(r"Error parsing (--[\w.-]+)[^:]*: (.*?)(?: Argument helptext| For full helptext|$)", text)
     if found:
-        return InputError(found[1], found[2])
+        union = re.match(r"no type matching (\S+) could be instantiated from \[(.*?)\]", found[2])
+        return InputError(found[1], f"must be {union[1]}, is {union[2]}" if union else found[2])
     flag = next((a for a in arguments if a.startswith("--") and a.split("=")[0] in text), "options")
     body = re.sub(r"^(Parsing error|Invalid choice|Missing argument)\s*", "", text).split(" For full helptext")[0]
     return InputError(flag, body[:300])

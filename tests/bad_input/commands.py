@@ -14,9 +14,7 @@ COMMANDS = [
     case("train missing/GOOD.py", "missing/GOOD.py: no such file"),
     case("train notes.txt", "notes.txt: is no experiment", "a .py file with get_config(), or a run's config.json"),
     case("train GOOD.py --run", "command line: argument --run: expected one argument", "jaxai train --help"),
-    case(
-        "train GOOD.py --display tk", "display: unknown display 'tk'", "known: auto, none, notebook, plain, rich"
-    ),
+    case("train GOOD.py --display zzz", "display: unknown display 'zzz'", "known: auto, none, notebook, plain, rich"),
     case("train GOOD.py --display plian", "display: unknown display 'plian'", "did you mean 'plain'?"),
     case("describe", "FILE: is missing"),
     case("describe GOOD.py --sed 1", "--sed: no such field", "did you mean --seed?"),

@@ -102,12 +102,16 @@ def in_place(run: Path) -> None:
 
 
 TRAIN = "train digits_run.py --run run --display none"
-SOFTMAX = "jaxai.models:SoftmaxRegression"
+SOFTMAX, TRACE = "jaxai.models:SoftmaxRegression", "optax:trace"
 
 CASES = [
     case("a file in place of the folder", TRAIN, "run: cannot be written: File exists", "--run", damage=in_place),
     case(
-        "a folder below a file", "train digits_run.py --run run/below", "run/below: cannot be written: Not a dir", "--run", damage=in_place
+        "a folder below a file",
+        "train digits_run.py --run run/below",
+        "run/below: cannot be written: Not a dir",
+        "--run",
+        damage=in_place,
     ),
     case("a folder of something else", TRAIN, "run: is not empty and holds no run", "--run", damage=occupy),
     case(
@@ -183,14 +187,22 @@ CASES = [
     case("config empty", "report run", "run/config.json: is not readable JSON", damage=write("config.json", "")),
     case("config binary", TRAIN, "run/config.json: is not readable JSON", damage=write("config.json", b"\xff\x00")),
     case("config a list", "evaluate run", "run/config.json: is not an experiment's", damage=write("config.json", "[]")),
-    case("config a list, resumed", TRAIN, "run/config.json: is not a JSON object", damage=write("config.json", "[1, 2]")),
+    case(
+        "config a list, resumed", TRAIN, "run/config.json: is not a JSON object", damage=write("config.json", "[1, 2]")
+    ),
     case(
         "config without class",
         "evaluate run",
         "config: has no $class",
         damage=edit(('"$class": "jaxai:Experiment"', '"x": 1')),
     ),
-    case("config without a field", "train run/config.json", "config: cannot be rebuilt", "argument 'tusk'", damage=edit(('"task":', '"tusk":'))),
+    case(
+        "config without a field",
+        "train run/config.json",
+        "config: cannot be rebuilt",
+        "argument 'tusk'",
+        damage=edit(('"task":', '"tusk":')),
+    ),
     case(
         "an unknown class",
         "evaluate run",
@@ -211,6 +223,21 @@ CASES = [
             "jaxai.cli:main": ("'jaxai.cli:main' is not a dataclass",),
             "jaxai.core.errors:InputError": ("is not a dataclass",),
             "jaxai_experiment_mine:Model": ("which is not of jaxai", "--allow RUN/mine.py"),
+        }.items()
+    ),
+    *(
+        case(
+            f"a call from outside: {name}",
+            "evaluate run",
+            "config.optimizer.update: ",
+            says,
+            damage=edit((TRACE, name)),
+        )
+        for name, says in {
+            "flax.io:rmtree": "'flax.io:rmtree', which is not of jaxai.optim, optax",
+            "jaxai.experiment:load": "'jaxai.experiment:load', which is not of jaxai.optim, optax",
+            "optax:tracee": "'optax:tracee' does not exist in the installed version",
+            "optax.contrib:jax.jit": "'optax.contrib:jax.jit' does not exist in the installed version",
         }.items()
     ),
     case(

@@ -287,7 +287,9 @@ def test_a_signal_saves_leaves_and_resumes(tmp_path, number):
 
 @pytest.mark.slow
 def test_a_second_signal_leaves_at_once(tmp_path):
-    (tmp_path / "slow.py").write_text(SLOW_EXPERIMENT.replace("time.sleep(0.002)", "time.sleep(0.5 if index % 9 else 0)"))
+    (tmp_path / "slow.py").write_text(
+        SLOW_EXPERIMENT.replace("time.sleep(0.002)", "time.sleep(0.5 if index % 9 else 0)")
+    )
     command = [sys.executable, "-m", "jaxai", "train", str(tmp_path / "slow.py"), "--run", str(tmp_path / "run")]
     process = subprocess.Popen([*command, "--display", "plain"], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     for line in process.stdout:
