@@ -20,6 +20,7 @@ def get_config() -> Experiment:
         train=Pipeline(source=Tfds(name="digits", split="train"), batch_size=64, cache=True),
         evals={"test": Pipeline(source=Tfds(name="digits", split="test"), batch_size=120, cache=True)},
         optimizer=optim.adamw(optim.WarmupCosine(peak=3e-3, warmup=Epochs(2)), weight_decay=1e-4),
-        duration=Epochs(20),
-        evaluate_every=Epochs(5),
+        duration=Epochs(30),
+        evaluate_every=Epochs(10),
+        ema=0.98,  # evaluations and the saved result use an average over the last 50 or so steps
     )

@@ -26,5 +26,5 @@ def get_config() -> Experiment:
         optimizer=optim.adamw(optim.WarmupCosine(peak=3e-3, warmup=Epochs(1)), weight_decay=0.01),
         duration=Epochs(15),
         evaluate_every=Epochs(5),
-        ema=0.99,  # evaluations and the saved result use the average of the last hundred or so steps
+        ema=0.99,  # evaluations and the saved result use an average over the last 100 or so steps
     )

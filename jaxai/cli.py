@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from jaxai.core.errors import InputError, JaxaiError, did_you_mean
 
-DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "mnist_5k", "oxygen_icons")
+DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "mnist_5k", "oxygen_icons")
 EXIT_CODES = "exit codes: 0 done, 2 bad input, 3 storage, 4 diverged, 130 and 143 interrupted after saving"
 
 

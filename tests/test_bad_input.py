@@ -89,6 +89,40 @@ def test_data_that_turns_bad_on_the_way(command, bad: Case):
     assert not Path("run/results.json").exists()
 
 
+def flip(path: Path) -> None:
+    """A wrong byte in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "says"),
+    [
+        ("digits-train*", flip, ("train: example ", "cannot be read")),
+        ("digits-train*", lambda path: os.truncate(path, path.stat().st_size // 2), ("train", "cannot be read")),
+        ("digits-train*", lambda path: path.write_bytes(b""), ("train", "cannot be read")),
+        ("digits-train*", Path.unlink, ("train", "cannot be read")),
+        (
+            "features.json",
+            lambda path: path.write_text("{"),
+            ("train.name: 'digits' in damaged cannot be read", "delete"),
+        ),
+        (
+            "dataset_info.json",
+            lambda path: path.write_text("{"),
+            ("train.name: 'digits' in damaged cannot be read", "delete"),
+        ),
+    ],
+    ids=["byte flipped", "truncated", "empty", "deleted", "features torn", "info torn"],
+)
+def test_prepared_files(command, run_folder, digits, name, damage, says):
+    shutil.copytree(digits, "damaged")
+    damage(next(Path("damaged/digits/1.0.0").glob(name)))
+    arguments = ["--train.source.data-dir", "damaged", "--train.source.split", "train", "--duration", "1epochs"]
+    check_line(*command("train", "digits_run.py", "--run", "new", "--display", "none", *arguments), says)
+
+
 @pytest.mark.parametrize("bad", commands.FILES, ids=repr)
 def test_files(command, bad: Case):
     Path("BAD.py").write_bytes(bad.given.encode(errors="surrogateescape"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +18,13 @@ import grain
 import numpy as np
 
 from jaxai.core.errors import InputError
+from jaxai.core.fields import check_fields
 from jaxai.data.source import Arrays, Cached, Source, Spec, example_spec, open_source, read
 
 Batch = dict[str, np.ndarray]
+
+WHOLE_EPOCH_BYTES = 2**26
+"""Data of at most this many bytes is shuffled an epoch at a time; more would double too much memory."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,7 @@ class Pipeline:
     """Batches read ahead where the source is not in memory."""
 
     def __post_init__(self):
+        check_fields(self)
         for name in ("batch_size", "prefetch"):
             if getattr(self, name) < 1:
                 raise InputError(name, f"must be at least 1, is {getattr(self, name)}")
@@ -72,6 +78,7 @@ class Reader:
     seed: int
     process: int
     num_processes: int
+    _epochs: dict[int, Batch] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     @functools.cached_property
     def num_examples(self) -> int:
@@ -90,8 +97,11 @@ class Reader:
     def batch(self, number: int) -> Batch:
         """Training batch `number`, this process's share of it, with the examples' `index` [batch] in the source."""
         size = self.pipeline.batch_size // self.num_processes
-        indices = self._order(number * self.pipeline.batch_size + self.process * size, size)
-        return {**self._read(indices), "index": indices}
+        start = number * self.pipeline.batch_size + self.process * size
+        epoch, offset = divmod(start, self.num_examples)
+        if offset + size <= self.num_examples and self._is_small and getattr(self.source, "full", True):
+            return {name: array[offset : offset + size] for name, array in self._whole_epoch(epoch).items()}
+        return self._read(self._order(start, size))
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Training batches from number `start` on, without end."""
@@ -114,13 +124,29 @@ class Reader:
             numbers = np.arange(start + self.process * share, start + (self.process + 1) * share, dtype=np.int64)
             mask = (numbers < total).astype(np.float32)
             indices = np.minimum(numbers, total - 1).astype(np.int32)
-            yield {**self._read(indices), "index": indices, "mask": mask}
+            yield {**self._read(indices), "mask": mask}
+
+    @functools.cached_property
+    def _is_small(self) -> bool:
+        """Whether an epoch, once in memory, is put in order at once, so that batches are slices of it."""
+        if not isinstance(self.source, (Arrays, Cached)):
+            return False
+        bytes_each = sum(dtype.itemsize * math.prod(shape) for shape, dtype in self.spec.values())
+        return bytes_each * self.num_examples <= WHOLE_EPOCH_BYTES
+
+    def _whole_epoch(self, epoch: int) -> Batch:
+        """All examples in the order of `epoch`."""
+        found = self._epochs.get(epoch)
+        if found is None:
+            self._epochs.clear()
+            found = self._epochs[epoch] = self._read(self._epoch(epoch))
+        return found
 
     def _read(self, indices: np.ndarray) -> Batch:
         if isinstance(self.source, (Arrays, Cached)):
             # Checked when they were made; checking again would cost more than the reading.
-            return self.source.batch(indices)
-        return read(self.source, indices, self.field, self.spec)
+            return {**self.source.batch(indices), "index": indices}
+        return {**read(self.source, indices, self.field, self.spec), "index": indices}
 
     def _order(self, start: int, size: int) -> np.ndarray:
         """The examples [size] int32 at positions `start` onwards of the endless sequence."""

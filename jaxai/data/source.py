@@ -142,6 +142,7 @@ class Cached:
         self.source, self.field = source, field
         self.classes: tuple[str, ...] | None = getattr(source, "classes", None)
         self._filled = np.zeros(len(source), bool)
+        self._num_missing = len(source)
         self._arrays: dict[str, np.ndarray] = {}
         self._spec: Spec = {}
         self._lock = threading.Lock()
@@ -152,8 +153,13 @@ class Cached:
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         return {name: array[0] for name, array in self.batch(np.array([index])).items()}
 
+    @property
+    def full(self) -> bool:
+        """Whether every example has been read."""
+        return not self._num_missing
+
     def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        if not self._filled[indices].all():
+        if not self.full and not self._filled[indices].all():
             with self._lock:
                 self._fill(np.unique(indices[~self._filled[indices]]))
         return {name: array[indices] for name, array in self._arrays.items()}
@@ -167,6 +173,7 @@ class Cached:
         for name, values in read(self.source, missing, self.field, self._spec).items():
             self._arrays[name][missing] = values
         self._filled[missing] = True
+        self._num_missing -= missing.size
 
 
 def _examples(source: Source, indices: np.ndarray, field: str) -> list[Any]:

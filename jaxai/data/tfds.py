@@ -83,12 +83,14 @@ class TfdsSource:
 def _find(name: str, directory: Path) -> Any:
     """The builder of a prepared dataset, read from its files alone: the dataset's own code is not imported."""
     import tensorflow_datasets as tfds
+    from google.protobuf import json_format
     from tensorflow_datasets.core import read_only_builder, registered
 
+    reason = ""
     try:
         return read_only_builder.builder_from_files(name, data_dir=str(directory))
-    except (registered.DatasetNotFoundError, ValueError, OSError):
-        pass
+    except (registered.DatasetNotFoundError, ValueError, OSError, json_format.ParseError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     base = re.split("[/:]", name)[0]
     prepared = {path.name for path in directory.glob("[!.]*") if path.is_dir()}
     known = {*OWN, *FILES, *tfds.list_builders(with_community_datasets=False)}
@@ -97,6 +99,9 @@ def _find(name: str, directory: Path) -> Any:
     if base in prepared and base != name:
         made = sorted(str(path.parent.relative_to(directory)) for path in directory.glob(f"{base}/**/features.json"))
         raise InputError("name", f"{name!r} is not prepared in {directory}", f"prepared: {', '.join(made)}")
+    if base in prepared and next((directory / base).rglob("dataset_info.json"), None):
+        fix = f"delete {directory / base}, then: {_command(base)}"
+        raise InputError("name", f"{name!r} in {directory} cannot be read: {reason}", fix)
     raise InputError("name", f"{name!r} is not prepared in {directory}", f"prepare it: {_command(base)}")
 
 

@@ -57,8 +57,8 @@ def encode(value: Any) -> Any:
 def decode(data: Any, allow: Sequence[str] = (), field: str = "config", live: Any = None) -> Any:
     """Undoes `encode`; raises InputError.
 
-    `allow` names further modules whose classes may be constructed; `live` is an experiment, or a part of one, from whose
-    same places objects are taken that JSON cannot rebuild, such as a dataset of the user's own class.
+    `allow` names further modules whose classes may be constructed; `live` is an experiment, or a part of one, from
+    whose same places objects are taken that JSON cannot rebuild, such as a dataset of the user's own class.
     """
 
     def inner(item: Any, name: Any) -> Any:

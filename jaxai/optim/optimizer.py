@@ -158,18 +158,6 @@ def muon(learning_rate: LearningRate, *, beta: float = 0.95, weight_decay: float
 
 
 def scale_by_muon_or_adam(beta: float = 0.95, b1: float = 0.9, b2: float = 0.999) -> optax.GradientTransformation:
-    """Muon on parameters of exactly two dims, Adam on the others, both without learning rate."""
-    matrices = optax.chain(optax.contrib.scale_by_muon(beta=beta), _scale_by_aspect())
-    return optax.partition(
-        {"matrix": matrices, "other": optax.scale_by_adam(b1=b1, b2=b2)},
-        lambda params: jax.tree.map(lambda p: "matrix" if p.ndim == 2 else "other", params),
-    )
-
-
-def _scale_by_aspect() -> optax.GradientTransformation:
-    # Keeps the size of the update's effect on the outputs alike for tall and wide matrices [in, out].
-    def scale(updates: Any, params: Any) -> Any:
-        del params
-        return jax.tree.map(lambda u: u * max(1.0, u.shape[1] / u.shape[0]) ** 0.5, updates)
-
-    return optax.stateless(scale)
+    """Muon on parameters of exactly two dims, Nesterov-Adam on the others, both without learning rate."""
+    # `muon` is the one form that Optax can apply to some parameters only; its sign and rate of 1 are undone.
+    return optax.chain(optax.contrib.muon(1.0, beta=beta, adam_b1=b1, adam_b2=b2), optax.scale(-1.0))

@@ -7,9 +7,10 @@ is not the best, and the best one when a metric is nan.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ class Checkpointer:
         )
         try:
             handlers = {
-                "state": ocp.StandardCheckpointHandler(),
+                # Weights do not compress: trying takes several times as long as writing them.
+                "state": ocp.PyTreeCheckpointHandler(use_compression=False),
                 "data": ocp.JsonCheckpointHandler(),
                 "meta": ocp.JsonCheckpointHandler(),
             }
@@ -62,7 +64,7 @@ class Checkpointer:
     def save(self, step: int, state: Any, position: int, meta: Mapping[str, Any]) -> None:
         """Starts saving; returns as soon as the state is copied off the devices."""
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
+            state=ocp.args.PyTreeSave(state),
             data=ocp.args.JsonSave({"position": position}),
             meta=ocp.args.JsonSave(dict(meta)),
         )
@@ -81,37 +83,38 @@ class Checkpointer:
 
     def restore(self, step: int, abstract: Any) -> Restored:
         """The checkpoint of `step`, its state with the shapes, dtypes and shardings of `abstract`."""
-        path = self.folder / str(step)
-        try:
+        with self._reading(step):
             # Small and read first: a truncated checkpoint is known before any array is opened.
-            texts = self._manager.restore(
-                step, args=ocp.args.Composite(data=ocp.args.JsonRestore(), meta=ocp.args.JsonRestore())
-            )
+            json = ocp.args.JsonRestore()
+            texts = self._manager.restore(step, args=ocp.args.Composite(data=json, meta=json))
             position, meta = int(texts["data"]["position"]), dict(texts["meta"])
-            saved = dict(self._manager.item_metadata(step)["state"])
-        except Exception as error:
-            raise InputError(str(path), f"is damaged: {_first_line(error)}", "delete it to use an older one") from error
-        _check_shapes(path, saved, abstract)
-        try:
-            items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-            state = self._manager.restore(step, args=items)["state"]
-        except Exception as error:
-            raise InputError(str(path), f"is damaged: {_first_line(error)}", "delete it to use an older one") from error
-        return Restored(state, position, meta)
+            saved = self._manager.item_metadata(step)["state"].tree
+        _check_shapes(self.folder / str(step), saved, abstract)
+        return Restored(self._restore_state(step, abstract), position, meta)
 
     def restore_params(self, step: int) -> Any:
         """The parameters of `step`, averaged ones where there are any, whatever else was saved; on the first device."""
-        path = self.folder / str(step)
         sharding = SingleDeviceSharding(jax.devices()[0])
-        try:
-            saved = self._manager.item_metadata(step)["state"]
-            abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), dict(saved))
-            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))[
-                "state"
-            ]
-        except Exception as error:
-            raise InputError(str(path), f"is damaged: {_first_line(error)}") from error
+        with self._reading(step):
+            saved = self._manager.item_metadata(step)["state"].tree
+            abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), saved)
+        state = self._restore_state(step, abstract)
         return tree.join(state["ema"] or state["params"], state["frozen"] or {})
+
+    def _restore_state(self, step: int, abstract: Any) -> Any:
+        arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
+        restore = ocp.args.PyTreeRestore(abstract, restore_args=arguments)
+        with self._reading(step):
+            return self._manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        """Whatever Orbax raises about a file that is not what it wrote, as one line naming the checkpoint."""
+        try:
+            yield
+        except Exception as error:
+            what = f"is damaged: {_first_line(error)}"
+            raise InputError(str(self.folder / str(step)), what, "delete it to use an older one") from error
 
     def delete_all_but(self, keep: set[int]) -> None:
         """Deletes the other steps on disk."""

@@ -26,7 +26,7 @@ from jaxai.training.checkpoint import Checkpointer, retain
 from jaxai.training.evaluate import Evaluator
 from jaxai.training.initial import load_params
 from jaxai.training.records import Sink, TrainingLog, scalars
-from jaxai.training.setup import Setup, check_batch, set_up
+from jaxai.training.setup import Setup, check_batch, check_evaluation, set_up
 from jaxai.training.signals import Signals
 from jaxai.training.state import TrainState
 from jaxai.training.step import Packed
@@ -243,6 +243,7 @@ class Loop:
         self._sink.display.status(f"evaluating {name}")
         began = time.perf_counter()
         values = self._evaluate(self.state.variables(), reader.evaluation())
+        check_evaluation(self.setup, name, values)
         seconds = time.perf_counter() - began
         numbers = scalars(values)
         record = {"step": self.step, "split": name, **numbers, "seconds": self.log.seconds()}

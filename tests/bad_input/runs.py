@@ -222,7 +222,7 @@ CASES = [
             "jaxai.cli:os.system": ("'jaxai.cli:os.system' is not defined where it says",),
             "jaxai.cli:main": ("'jaxai.cli:main' is not a dataclass",),
             "jaxai.core.errors:InputError": ("is not a dataclass",),
-            "jaxai_experiment_mine:Model": ("which is not of jaxai", "--allow RUN/mine.py"),
+            "jaxai_experiment_mine:Model": ("which is not of jaxai", "--allow run/digits_run.py"),
         }.items()
     ),
     *(
