@@ -20,7 +20,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 MIN_ROUNDS = 7
-SMOKE_ROUNDS = 2
+SMOKE_ROUNDS = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def parse(doc: str | None, *, rounds: int = 9, cores: int | None = 1) -> Options
     name, _, rest = (doc or "").partition("\n")
     parser = argparse.ArgumentParser(description=name, epilog=rest, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds, at least {MIN_ROUNDS} (default {rounds})")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, two rounds, nothing written without --out")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, one round, nothing written without --out")
     parser.add_argument("--out", type=Path, help="the JSON file to write (default: results/NAME.json)")
     given = parser.parse_args()
     if not given.smoke and given.rounds < MIN_ROUNDS:

@@ -81,9 +81,7 @@ def first_steps(options: Options) -> list[Figure]:
             starts = Starts(name, Path(folder))
             contenders = {"first": starts.first, "second": starts.second}
             # The very first process would also find cold files: left out, as everywhere.
-            seconds = alternate(
-                contenders, rounds=options.rounds if not options.smoke else 1, warm_up=not options.smoke
-            )
+            seconds = alternate(contenders, rounds=options.rounds, warm_up=0 if options.smoke else 1)
         figures += [
             Figure(name=f"{name}, first start to first step", unit="s", values=seconds["first"]),
             Figure(name=f"{name}, second start to first step", unit="s", values=seconds["second"]),

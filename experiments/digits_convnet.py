@@ -1,6 +1,9 @@
 """A small convolutional network on the 8 x 8 digits that jaxai carries.
 
 jaxai train experiments/digits_convnet.py
+
+About 10 s on a 2-core Intel Xeon at 2.5 GHz, 30 s with an empty compilation cache on a busy one; 98.7 % test accuracy,
+98.3 to 99.2 % over the seeds 0 to 4.
 """
 
 from jaxai import Epochs, Experiment, Pipeline, optim

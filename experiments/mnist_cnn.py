@@ -2,9 +2,11 @@
 
 jaxai train experiments/mnist_cnn.py
 
+1 to 4 min on a busy 2-core Intel Xeon at 2.5 GHz; 98.2 % test accuracy, 97.9 to 98.4 % over the seeds 0 to 2.
+
 A validation split chooses the weights and when to stop; the test split is only reported.
 
-On all of MNIST (`jaxai prepare mnist` first): `full()`, or the same as options:
+On all of MNIST (`jaxai prepare mnist` first; no figure yet): `full()`, or the same as options:
 
 jaxai train experiments/mnist_cnn.py --train.source.name mnist --evals.validation.source.name mnist \
     --evals.test.source.name mnist --duration 12epochs --run runs/mnist_full

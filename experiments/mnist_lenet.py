@@ -2,7 +2,9 @@
 
 jaxai train experiments/mnist_lenet.py
 
-On all of MNIST (`jaxai prepare mnist` first):
+30 to 50 s on a busy 2-core Intel Xeon at 2.5 GHz; 97.8 % test accuracy, 97.6 to 97.9 % over the seeds 0 to 2.
+
+On all of MNIST (`jaxai prepare mnist` first; no figure yet):
 
 jaxai train experiments/mnist_lenet.py --train.source.name mnist --evals.test.source.name mnist --run runs/mnist_full
 """

@@ -22,7 +22,7 @@ def _strict_jax():
 
 @pytest.fixture(scope="session")
 def run_apart():
-    """Runs specs of `tests/training/runner.py` in a new process with a number of forced CPU devices; gives its results."""
+    """Runs specs of `tests/training/runner.py` in a new process on forced CPU devices; gives its results."""
 
     def run(*specs: dict, devices: int = 1, exit_code: int = 0) -> list[dict]:
         environment = os.environ | {

@@ -188,7 +188,7 @@ class _Batches:
 @functools.lru_cache(maxsize=4)
 def _permutation(num_examples: int, seed: int, epoch: int) -> np.ndarray:
     """The order of one epoch. `RandomState` is numpy's frozen generator: its streams never change between versions."""
-    bits = np.random.MT19937(np.random.SeedSequence([seed, epoch]))
+    bits = np.random.Philox(np.random.SeedSequence([seed, epoch]))
     return np.random.RandomState(bits).permutation(num_examples).astype(np.int32)
 
 

@@ -84,10 +84,13 @@ def _from_json(path: Path, allow: Sequence[str]) -> Experiment:
         data = json.loads(path.read_text())
     except (ValueError, OSError) as error:
         raise InputError(str(path), f"is not readable JSON: {error}") from error
-    modules = [execute(Path(name)) if name.endswith(".py") else name for name in allow]
-    live = next((_guarded(path, m.get_config) for m in modules if callable(getattr(m, "get_config", None))), None)
+    names, live = [name for name in allow if not name.endswith(".py")], None
+    for name in set(allow) - set(names):
+        module = execute(Path(name))
+        names.append(module.__name__)
+        live = _guarded(path, module.get_config) if hasattr(module, "get_config") else live
     try:
-        experiment = decode(data, [m if isinstance(m, str) else m.__name__ for m in modules], live=live)
+        experiment = decode(data, names, live=live)
     except InputError as error:
         beside = sorted(path.parent.glob("*.py"))
         fix = error.fix.replace("RUN/NAME.py", str(beside[0])) if beside else error.fix

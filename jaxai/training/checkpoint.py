@@ -48,8 +48,8 @@ class Checkpointer:
         )
         try:
             handlers = {
-                # Weights do not compress: trying takes several times as long as writing them.
-                "state": ocp.PyTreeCheckpointHandler(use_compression=False),
+                # Weights do not compress, and OCDBT writes them twice: either takes longer than writing them once.
+                "state": ocp.PyTreeCheckpointHandler(use_compression=False, use_ocdbt=False),
                 "data": ocp.JsonCheckpointHandler(),
                 "meta": ocp.JsonCheckpointHandler(),
             }
@@ -146,5 +146,9 @@ def _check_shapes(path: Path, saved: Mapping[str, Any], abstract: Any) -> None:
             raise InputError(str(path), f"{name} is {other} in the checkpoint, {mine} in the experiment")
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error).strip() else ''}"
+def _first_line(error: BaseException) -> str:
+    """What went wrong at the bottom, without the libraries' dumps of their own settings."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).split("[tensorstore_spec", 1)[0].strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].strip()

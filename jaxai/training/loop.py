@@ -18,7 +18,6 @@ import jax
 from jaxai import compat, metrics
 from jaxai.core.duration import Epochs, Minutes
 from jaxai.core.errors import DivergedError, InputError, did_you_mean
-from jaxai.data.pipeline import Batch
 from jaxai.experiment.declaration import Experiment
 from jaxai.log import Display, NullDisplay, Writer
 from jaxai.training import history as past
@@ -82,7 +81,6 @@ class Loop:
         every = experiment.checkpoint.every
         self._save_every = None if isinstance(every, Minutes) else self.setup.to_steps(every)
         self._last_save = time.monotonic()
-        self._checked = self.step
 
     def _check_best_metric(self) -> None:
         """Before the first step, not after the first epoch."""
@@ -130,6 +128,7 @@ class Loop:
             seconds_before=meta.get("seconds", 0.0),
             carried=meta.get("interval"),
             on_nonfinite=self._nonfinite,
+            start_step=self.step,
             # The first epoch of cached data is slow by intent, and no reason to advise caching.
             warm_until=self.step + (self.setup.to_steps(Epochs(1.5)) if self.experiment.train.cache else 1),
         )
@@ -207,6 +206,7 @@ class Loop:
             display.advance(self.step)
             yield Step(self.step, total_steps, self.state, packed, past.latest(self.history))
         self.log.flush()
+        display.status(self.status)
 
     def _compiled(self, seconds: float) -> None:
         """Says so, and why if it was not the first step."""
@@ -281,12 +281,10 @@ class Loop:
             keep = retain(steps, scores, self.experiment.checkpoint, self.experiment.best)
             self._checkpoints.delete_all_but(keep)
 
-    def _nonfinite(self, step: int, count: int) -> None:
-        """Finds out why: data or labels that cannot be learned from, else divergence."""
-        for number in range(self._checked, step):
-            batch: Batch = self.setup.reader.batch(number)
-            check_batch(self.setup, batch, "train")
-        self._checked = step
+    def _nonfinite(self, first: int, step: int, count: int) -> None:
+        """Finds out why, among batches `first` to `step`: data that cannot be learned from, else divergence."""
+        for number in range(first, step):
+            check_batch(self.setup, self.setup.reader.batch(number), "train")
         if self.experiment.on_nonfinite == "skip":
             self._sink.display.note(f"step {step:,}: {count} steps skipped, loss or gradient not finite")
             return

@@ -57,6 +57,8 @@ class Sink:
 class _Interval:
     """Steps whose metrics make one record."""
 
+    start_step: int
+    """Steps taken before the first of them."""
     parts: list[Packed] = dataclasses.field(default_factory=list)
     summed: np.ndarray | None = None
     """Sums of parts already fetched, float64."""
@@ -83,13 +85,14 @@ class TrainingLog:
         batch_size: int,
         seconds_before: float,
         carried: Sequence[float] | None,
-        on_nonfinite: Callable[[int, int], None],
+        on_nonfinite: Callable[[int, int, int], None],
+        start_step: int,
         warm_until: int,
     ):
         self._sink, self._batch_size, self._on_nonfinite = sink, batch_size, on_nonfinite
         self._start = time.perf_counter() - seconds_before
         self._structure: Any = None
-        self._current = _Interval(began=time.perf_counter())
+        self._current = _Interval(start_step, began=time.perf_counter())
         if carried is not None:
             self._current.summed = np.asarray(carried, np.float64)
         self._pending: tuple[int, float, _Interval] | None = None
@@ -117,7 +120,7 @@ class TrainingLog:
 
     def cut(self, step: int) -> None:
         """Ends the interval at `step`; fetches and records the one before."""
-        closed, self._current = self._current, _Interval()
+        closed, self._current = self._current, _Interval(step)
         self.flush()
         now = time.perf_counter()
         self._current.began = now
@@ -144,7 +147,7 @@ class TrainingLog:
             record.pop("nonfinite_steps", None)
         self._sink.record(record)
         if nonfinite:
-            self._on_nonfinite(step, int(nonfinite))
+            self._on_nonfinite(interval.start_step, step, int(nonfinite))
 
     def carry(self, step: int) -> list[float] | None:
         """The sums of the interval under way, for a checkpoint at `step`; waits for the device and checks them."""
@@ -155,7 +158,7 @@ class TrainingLog:
         if self._structure is not None:
             nonfinite = int(self._totals(sums)["nonfinite_steps"].total)
             if nonfinite:
-                self._on_nonfinite(step, nonfinite)
+                self._on_nonfinite(self._current.start_step, step, nonfinite)
         return sums.tolist()
 
     def _totals(self, sums: np.ndarray) -> dict[str, Any]:

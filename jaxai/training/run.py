@@ -111,7 +111,8 @@ def _writers(experiment: Experiment, folder: Path, from_step: int, wandb: str | 
 
 
 def _result(loop: Loop, folder: Path | None) -> Result:
-    best_step = past.best(loop.history, loop.experiment.best)
+    # An interrupted run is to leave at once, not to look for its best weights.
+    best_step = past.best(loop.history, loop.experiment.best) if loop.status != "interrupted" else None
     variables, metrics = loop.final_variables(best_step), past.latest(loop.history)
     if best_step is not None:
         metrics = next(entry.values for entry in loop.history if entry.step == best_step)

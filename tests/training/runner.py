@@ -77,8 +77,8 @@ def run(spec: dict) -> dict:
     records = []
     if folder is not None:
         timing = ("seconds", "examples_per_second", "data_wait")
-        for line in (folder / "metrics.jsonl").read_text().splitlines():
-            records.append({k: v for k, v in json.loads(line).items() if k not in timing})
+        lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        records = [{name: value for name, value in line.items() if name not in timing} for line in lines]
     return {"losses": losses, "state": last, "norm": norm, "records": records}
 
 

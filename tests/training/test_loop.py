@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -26,6 +26,9 @@ from jaxai.training.loop import Loop
 from jaxai.training.traces import Traced
 
 from .conftest import make_arrays
+
+
+DIGITS = Path(__file__).parents[2] / "experiments" / "digits_convnet.py"
 
 
 class Heard(NullDisplay):
@@ -316,8 +319,7 @@ print([name for name in ("tensorflow", "torch", "keras") if name in sys.modules]
 
 @pytest.mark.slow
 def test_a_whole_run_imports_neither_tensorflow_nor_torch(tmp_path):
-    experiment = os.path.join(os.path.dirname(__file__), "..", "..", "experiments", "digits_convnet.py")
-    command = [sys.executable, "-c", WHOLE_RUN, experiment, str(tmp_path / "run")]
+    command = [sys.executable, "-c", WHOLE_RUN, str(DIGITS), str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
@@ -327,9 +329,7 @@ def test_a_whole_run_imports_neither_tensorflow_nor_torch(tmp_path):
 def test_a_run_is_reproduced_bit_for_bit_from_its_json(tmp_path):
     from jaxai.cli import main
 
-    (tmp_path / "digits.py").write_text(
-        (open(os.path.join(os.path.dirname(__file__), "..", "..", "experiments", "digits_convnet.py"))).read()
-    )
+    (tmp_path / "digits.py").write_text(DIGITS.read_text())
     changed = ["--duration", "20steps", "--optimizer.learning-rate.peak", "1e-3", "--log-every", "10steps"]
     changed += ["--optimizer.learning-rate.warmup", "5steps", "--display", "none"]
     assert main(["train", str(tmp_path / "digits.py"), "--run", str(tmp_path / "a"), *changed]) == 0
