@@ -87,20 +87,20 @@ def describe(setup: Setup) -> Description:
 
 def _residual_bytes(setup: Setup, options: StepOptions, batch: Any) -> int:
     """Bytes that reverse-mode differentiation keeps of one micro-batch on one device."""
-    task, state = setup.experiment.task, setup.abstract_state
+    task = setup.experiment.task
     parts = setup.layout.num_shards * options.accumulate
     part = jax.tree.map(lambda x: jax.ShapeDtypeStruct((x.shape[0] // parts, *x.shape[1:]), x.dtype), batch)
 
-    def backward(params: Any, batch: Any) -> Any:
+    def backward(state: Any, batch: Any) -> Any:
         def objective(params: Any) -> Any:
             joined = tree.cast(tree.join(params, state.frozen), jnp.dtype(options.precision))
             key = rng.step_key(options.seed, "train", 0)
             return task.loss({"params": joined, **state.model_state}, batch, key, train=True).total
 
         # The function that pulls gradients back is a pytree of exactly what it has to keep.
-        return jax.vjp(objective, params)[1]
+        return jax.vjp(objective, state.params)[1]
 
-    return tree.num_bytes(jax.eval_shape(backward, state.params, part))
+    return tree.num_bytes(jax.eval_shape(backward, setup.abstract_state, part))
 
 
 def _decays(setup: Setup) -> dict[str, float]:

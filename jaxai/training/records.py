@@ -140,7 +140,7 @@ class TrainingLog:
         if interval.steps_timed:
             record["examples_per_second"] = interval.steps_timed * self._batch_size / seconds
             record["data_wait"] = min(interval.waited / seconds, 1.0)
-            if seconds > MEANINGFUL_SECONDS:
+            if seconds > MEANINGFUL_SECONDS and interval.start_step >= self._warm_until:
                 self._warn_starved(step, record["data_wait"])
         nonfinite = values.pop("nonfinite_steps", 0.0)
         if not nonfinite:
@@ -169,7 +169,7 @@ class TrainingLog:
         return {**scalars(metrics.compute(totals)), "nonfinite_steps": float(totals["nonfinite_steps"].total)}
 
     def _warn_starved(self, step: int, share: float) -> None:
-        if share > STARVED and not self._warned and step > self._warm_until:
+        if share > STARVED and not self._warned:
             self._warned = True
             self._sink.display.note(
                 f"step {step:,}: {share:.0%} of the time is spent waiting for data"
