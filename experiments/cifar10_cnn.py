@@ -2,10 +2,14 @@
 
 jaxai train experiments/cifar10_cnn.py
 
+2 to 3 min on a busy 2-core Intel Xeon at 2.5 GHz; macro-F1 56.6 % (56.3 to 56.8 % over the seeds 0 to 2) and accuracy
+66.4 % (64.4 to 68.0 %) on the test icons, where always naming the largest class comes to 7.3 % and 49.4 %.
+
 The icons stand in for CIFAR-10 because a Debian package has them: nine classes, more than half of the examples in one.
 So the loss weighs the classes, and macro-F1, which counts every class alike, says more than accuracy.
 
-On CIFAR-10 (`jaxai prepare cifar10` first), from Python: `jaxai.train(cifar10_cnn.full(), "runs/cifar10_full")`.
+On CIFAR-10 (`jaxai prepare cifar10` first; no figure yet), from Python:
+`jaxai.train(cifar10_cnn.full(), "runs/cifar10_full")`.
 """
 
 import dataclasses
@@ -51,7 +55,7 @@ def full() -> Experiment:
         icons,
         task=task,
         train=Pipeline(source=Tfds(name="cifar10", split="train"), batch_size=128, cache=True),
-        evals={"test": Pipeline(source=Tfds(name="cifar10", split="test"), batch_size=500, cache=True)},
+        evals={"test": Pipeline(source=Tfds(name="cifar10", split="test"), batch_size=512, cache=True)},
         optimizer=optim.sgd(optim.WarmupCosine(peak=0.05, warmup=Epochs(1)), weight_decay=5e-4),
         duration=Epochs(50),
     )

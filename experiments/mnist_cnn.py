@@ -33,7 +33,7 @@ def get_config(dataset: str = "mnist_5k") -> Experiment:
             augment=(RandomCrop(padding=2), Normalize(mean=(0.1307,), std=(0.3081,))),
         ),
         train=pipeline("train[:90%]", 64),
-        evals={"validation": pipeline("train[90%:]", 200), "test": pipeline("test", 250)},
+        evals={"validation": pipeline("train[90%:]", 200), "test": pipeline("test", 200)},
         optimizer=optim.adamw(optim.WarmupCosine(peak=2e-3, warmup=Epochs(1)), weight_decay=0.01),
         duration=Epochs(30),
         evaluate_every=Epochs(2),

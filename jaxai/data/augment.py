@@ -196,12 +196,12 @@ class Mixup:
 
     def __call__(self, batch: Batch, keys: jax.Array, train: bool) -> Batch:
         image = _image(self, batch)
+        if not train:
+            return batch
         target = batch.get("target")
         if target is None or target.ndim != 2 or not jnp.issubdtype(target.dtype, jnp.floating):
             found = f"'target' {target.dtype} {target.shape}" if target is not None else "no 'target'"
             raise InputError("Mixup", f"the batch has {found}", "needs float [batch, num_classes]")
-        if not train:
-            return batch
         share = jax.vmap(lambda key: jax.random.beta(key, self.alpha, self.alpha))(keys)
 
         def mix(x: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import logging
 import os
 import tarfile
 import zlib
@@ -21,6 +22,8 @@ from typing import IO
 from jaxai.core.errors import InputError
 
 Progress = Callable[[str], None]
+#: For what happens without being asked for, such as fetching a dataset on first use.
+SAY: Progress = logging.getLogger("jaxai").info
 
 
 @dataclasses.dataclass(frozen=True)

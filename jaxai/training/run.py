@@ -40,9 +40,15 @@ class Result:
     """The signal that interrupted the run, if one did."""
 
 
-def steps(experiment: Experiment, folder: str | Path | None = None, *, display: str = "none") -> Iterator[Step]:
+def steps(
+    experiment: Experiment,
+    folder: str | Path | None = None,
+    *,
+    display: str = "none",
+    resume_anyway: bool = False,
+) -> Iterator[Step]:
     """Trains step by step: `for info in jaxai.steps(experiment)`; with a folder, saved and resumed as `train` does."""
-    with _loop(experiment, folder, display=display) as loop:
+    with _loop(experiment, folder, display=display, resume_anyway=resume_anyway) as loop:
         yield from loop.steps()
 
 

@@ -63,7 +63,7 @@ def run(spec: dict) -> dict:
     """Trains, and tells losses, the final state, the examples seen and the records written."""
     folder = Path(spec["folder"]) if "folder" in spec else None
     losses, last, norm = [], None, 0.0
-    for info in jaxai.steps(experiment(spec), folder):
+    for info in jaxai.steps(experiment(spec), folder, resume_anyway=True):
         losses.append(info.metrics()["loss"])
         if info.step == spec.get("kill_at"):
             while not (folder / "checkpoints" / "3").exists():

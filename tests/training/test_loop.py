@@ -27,7 +27,6 @@ from jaxai.training.traces import Traced
 
 from .conftest import make_arrays
 
-
 DIGITS = Path(__file__).parents[2] / "experiments" / "digits_convnet.py"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 LAYOUTS = [
@@ -36,13 +38,8 @@ def test_other_devices_and_layouts_resume_each_other(run_apart, tmp_path):
     path = tmp_path / "run" / "checkpoints"
     second, *_ = run_apart({"steps": 9, "folder": folder}, devices=1)
     assert second["losses"] == pytest.approx(whole["losses"][3:], rel=2e-5)
-    for step in ("6", "9"):
-        _remove(path / step)
-    third, *_ = run_apart({"steps": 9, "folder": folder}, devices=2)
-    assert third["losses"] == pytest.approx(whole["losses"][3:], rel=2e-5)
-
-
-def _remove(folder):
-    import shutil
-
-    shutil.rmtree(folder)
+    for parallel in ("PMap()", "Mesh(data=1, fsdp=2)"):
+        for step in ("6", "9"):
+            shutil.rmtree(path / step)
+        again, *_ = run_apart({"steps": 9, "folder": folder, "parallel": parallel}, devices=2)
+        assert again["losses"] == pytest.approx(whole["losses"][3:], rel=2e-5), parallel

@@ -14,6 +14,7 @@ import pytest
 import jaxai
 from jaxai import optim
 from jaxai.core import rng, tree
+from jaxai.data.augment import Mixup
 from jaxai.data.source import Arrays
 from jaxai.models import MLP
 from jaxai.tasks import Classification, Out
@@ -184,3 +185,14 @@ def test_label_smoothing_and_class_weights_in_closed_form():
     weight = np.array([1.0, 2.0, 0.5])[batch["label"]]
     assert float(out.total) == pytest.approx(-(target * log_p).sum(-1) @ weight, rel=1e-5)
     assert float(out.weight) == pytest.approx(weight.sum())
+
+
+def test_mixup_trains_and_predicts_with_the_classification_task(tiny):
+    task = Classification(model=MLP(features=(8,), num_classes=3), augment=(Mixup(alpha=1.0),))
+    result = jaxai.train(tiny(task=task, duration=jaxai.Steps(60)), display="none")
+    assert result.metrics["test/accuracy"] > 0.7
+    whole, plain = (set_up(tiny(task=t)) for t in (task, tiny().task))
+    mixed, unmixed = (
+        jax.jit(s.train_step())(jax.jit(s.create)(s.example), s.example)[1].unpack() for s in (whole, plain)
+    )
+    assert mixed["loss"].compute() != unmixed["loss"].compute()

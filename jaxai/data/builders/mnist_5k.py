@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 
 from jaxai.data import packages
 from jaxai.data.builders import writer
-from jaxai.data.originals import Progress
+from jaxai.data.originals import SAY, Progress
 
 NAME, VERSION = "mnist_5k", "1.0.0"
 FILE = "mnist_5k.csv.gz"
@@ -65,7 +65,7 @@ def is_test(labels: np.ndarray) -> np.ndarray:
     return test
 
 
-def prepare(data_dir: Path, source_path: str | Path | None = None, progress: Progress = lambda _: None) -> Path:
+def prepare(data_dir: Path, source_path: str | Path | None = None, progress: Progress = SAY) -> Path:
     """Writes the dataset under `data_dir` unless it is there; returns its folder."""
     directory = data_dir / NAME / VERSION
     if writer.is_prepared(directory):

@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 from jaxai.data import packages
 from jaxai.data.builders import writer
 from jaxai.data.images import to_array
-from jaxai.data.originals import Progress
+from jaxai.data.originals import SAY, Progress
 
 NAME, VERSION = "oxygen_icons", "1.0.0"
 CLASSES = ("actions", "apps", "categories", "devices", "emblems", "emotes", "mimetypes", "places", "status")
@@ -87,7 +87,7 @@ def is_test(key: str) -> bool:
     return int(key[:2], 16) < 51
 
 
-def prepare(data_dir: Path, source_path: str | Path | None = None, progress: Progress = lambda _: None) -> Path:
+def prepare(data_dir: Path, source_path: str | Path | None = None, progress: Progress = SAY) -> Path:
     """Writes the dataset under `data_dir` unless it is there; returns its folder."""
     directory = data_dir / NAME / VERSION
     if writer.is_prepared(directory):
