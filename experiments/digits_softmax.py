@@ -2,7 +2,7 @@
 
 jaxai train experiments/digits_softmax.py
 
-About 6 s on a 2-core Intel Xeon at 2.5 GHz; 96.7 % test accuracy with each of the seeds 0, 1 and 2.
+About 4 s on a 2-core Intel Xeon at 2.5 GHz; 96.6 % test accuracy, 96.4 to 96.7 % over the seeds 0 to 2.
 """
 
 from jaxai import Epochs, Experiment, Pipeline, optim

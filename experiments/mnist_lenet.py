@@ -2,7 +2,7 @@
 
 jaxai train experiments/mnist_lenet.py
 
-30 to 50 s on a busy 2-core Intel Xeon at 2.5 GHz; 97.8 % test accuracy, 97.6 to 97.9 % over the seeds 0 to 2.
+20 to 35 s on a 2-core Intel Xeon at 2.5 GHz; 97.8 % test accuracy, 97.7 to 98.0 % over the seeds 0 to 2.
 
 On all of MNIST (`jaxai prepare mnist` first; no figure yet):
 
