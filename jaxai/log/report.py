@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from jaxai.log import figures, format
-from jaxai.log.writer import metric_names
+from jaxai.log.writer import headline_names
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 LOWER_IS_BETTER = {
@@ -130,7 +130,7 @@ def _best(name: str, values: Sequence[Any]) -> float | None:
 def _curves(runs: Sequence[RunReport]) -> str:
     records = dict(zip(_unique_names(runs), (run.records for run in runs), strict=True))
     train = {name: [record for record in of if record["split"] == "train"] for name, of in records.items()}
-    names = dict.fromkeys(name for of in records.values() for record in of for name in metric_names(record))
+    names = dict.fromkeys(name for of in records.values() for record in of for name in headline_names(record))
     drawn = [figures.curves(records, name) for name in names if name not in DYNAMICS]
     drawn += [figures.curves(train, name) for name in DYNAMICS if name in names]
     charts = "".join(f'<figure class="chart">{figures.svg(figure)}</figure>' for figure in drawn)

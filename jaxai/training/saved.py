@@ -95,12 +95,13 @@ def gather(folder: Path, allow: Sequence[str] = ()) -> RunReport:
         if "confusion" in values
     }
     sources = sorted(folder.glob("*.py"))
+    results = read_json(folder / "results.json") if (folder / "results.json").exists() else {}
     return RunReport(
         name=folder.name,
         folder=str(folder),
         config=read_json(folder / "config.json"),
         environment=read_json(folder / "environment.json"),
-        results=read_json(folder / "results.json") if (folder / "results.json").exists() else {},
+        results={**results.pop("metrics", {}), **results},
         records=read_jsonl(folder / "metrics.jsonl"),
         confusions=confusions,
         mistakes={name: run.mistakes(name) for name in run.setup.evals},
