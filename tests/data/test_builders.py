@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -57,21 +56,30 @@ def test_nothing_is_written_twice(tmp_path):
 
 
 def test_many_processes_at_once(tmp_path):
-    context = multiprocessing.get_context("fork")
-    start = context.Barrier(3)
-
-    def work():
-        start.wait()
-        digits.prepare(tmp_path)
-
-    workers = [context.Process(target=work) for _ in range(3)]
+    # All are up and waiting before the first begins.
+    code = """
+import sys, time
+from pathlib import Path
+from jaxai.data.builders import digits
+folder = Path(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+digits.prepare(folder / "data")
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = [subprocess.Popen(command, **pipes) for _ in range(3)]
     for worker in workers:
-        worker.start()
+        assert worker.stdout.readline() == "ready\n"
     for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
-    assert len(tfds.data_source("digits", split="train", data_dir=tmp_path)) == 1437
-    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        worker.communicate()
+    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    data = tmp_path / "data"
+    assert len(tfds.data_source("digits", split="train", data_dir=data)) == 1437
+    assert [path.name for path in data.iterdir()] == ["digits"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
