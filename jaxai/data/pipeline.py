@@ -14,7 +14,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import grain
 import numpy as np
 
 from jaxai.core.errors import InputError
@@ -107,6 +106,8 @@ class Reader:
         """Training batches from number `start` on, without end."""
         if self.in_memory:
             return map(self.batch, itertools.count(start))
+        import grain  # half a second, for sources that are read ahead only
+
         dataset = grain.MapDataset.source(_Batches(self, start))
         threads = 1 if self.pipeline.workers else 2
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=self.pipeline.prefetch)
