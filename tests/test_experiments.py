@@ -69,6 +69,7 @@ def test_is_described(file):
     assert f"{description.total_steps:,}" in (FOLDER / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_trains_and_is_rebuilt(file, tmp_path, capsys):
     """By the real command line; the run evaluates from its own JSON to what training ended with."""
     folder = tmp_path / "run"

@@ -166,6 +166,7 @@ def test_evaluation_leaves_all_but_normalize_alone(i):
     assert changed == ({"image"} if isinstance(ALL[i], Normalize) else set())
 
 
+@pytest.mark.slow
 def test_halves_of_a_batch_have_the_bits_of_the_whole():
     augmentations = [a for a in ALL if not isinstance(a, Mixup)]
     batch = make_batch()

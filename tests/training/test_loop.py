@@ -111,7 +111,7 @@ class Slow:
         return self.arrays_[index]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_reading_ahead_gives_the_same_batches_from_any_position(workers):
     pipeline = jaxai.Pipeline(source=Slow(), batch_size=12, workers=workers)
     reader = pipeline.open("train", seed=1)
