@@ -45,6 +45,7 @@ def wait_until_written(path):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_records_are_kept_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")

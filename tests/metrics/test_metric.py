@@ -29,6 +29,7 @@ def test_two_metrics_computing_one_name_are_refused():
         compute({"a": confusion, "b": confusion})
 
 
+@pytest.mark.slow
 def test_psum_over_devices_and_scan_over_steps_equal_the_whole():
     logits = jax.random.normal(jax.random.key(0), (24, 5))
     labels = jnp.arange(24) % 5

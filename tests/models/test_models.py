@@ -49,6 +49,7 @@ def test_parameter_count(name):
     assert variables["params"]["head"]["kernel"].shape[-1] == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_one_logit_a_class_and_bfloat16_in_bfloat16_out(name):
     variables, apply = initialised(name), jax.jit(SMALL[name].apply)
