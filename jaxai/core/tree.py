@@ -69,9 +69,3 @@ def size(tree: Tree) -> int:
 def num_bytes(tree: Tree) -> int:
     """Bytes of all leaves; abstract leaves count as if they were there."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def all_finite(tree: Tree) -> jax.Array:
-    """Scalar: no floating-point leaf holds a nan or an infinity."""
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves])) if leaves else jnp.array(True)

@@ -35,10 +35,6 @@ class Layout(Protocol):
         """`state` (concrete or abstract) as shapes and dtypes with the shardings that a restored state needs."""
         ...
 
-    def place(self, state: State) -> State:
-        """A restored state, where the steps want it."""
-        ...
-
     def saveable(self, state: State) -> State:
         """`state` as arrays that a checkpoint can hold."""
         ...

@@ -89,9 +89,6 @@ class MeshLayout:
             lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state, self.shardings(state)
         )
 
-    def place(self, state: Any) -> Any:
-        return state
-
     def saveable(self, state: Any) -> Any:
         return state
 

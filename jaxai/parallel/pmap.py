@@ -53,9 +53,6 @@ class PMapLayout:
         sharding = SingleDeviceSharding(self.devices[0])
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
 
-    def place(self, state: Any) -> Any:
-        return state
-
     def saveable(self, state: Any) -> Any:
         # All copies are equal: the first device's is an ordinary array, which every checkpoint library understands.
         return jax.tree.map(lambda x: x.addressable_data(0), state)

@@ -115,7 +115,7 @@ class Loop:
         if saved and self._checkpoints is not None:
             abstract = self._layout.abstract(self.setup.abstract_state)
             restored = self._checkpoints.restore(saved[-1], abstract)
-            self.state, self.position, meta = self._layout.place(restored.state), restored.position, restored.meta
+            self.state, self.position, meta = restored.state, restored.position, restored.meta
         else:
             self.state, self.position = self._layout.init(self.setup.create, self.setup.example), 0
             self._start_from()

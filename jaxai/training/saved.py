@@ -82,7 +82,7 @@ def open_run(folder: Path, experiment: Experiment, step: int | None = None) -> S
         restored = checkpoints.restore(step, setup.layout.abstract(setup.abstract_state))
     finally:
         checkpoints.close()
-    return SavedRun(setup, step, setup.layout.place(restored.state).variables())
+    return SavedRun(setup, step, restored.state.variables())
 
 
 def gather(folder: Path, allow: Sequence[str] = ()) -> RunReport:

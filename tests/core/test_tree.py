@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from flax import struct
 from hypothesis import given
@@ -80,11 +79,3 @@ def test_sizes_count_what_is_not_there_yet():
     abstract = {"a": jax.ShapeDtypeStruct((3, 4), jnp.bfloat16), "b": jax.ShapeDtypeStruct((), jnp.int32)}
     assert (tree.size(abstract), tree.num_bytes(abstract)) == (13, 28)
     assert (tree.size({}), tree.num_bytes({})) == (0, 0)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_all_finite(bad):
-    good = {"a": jnp.ones(3), "b": jnp.arange(3)}
-    assert bool(tree.all_finite(good))
-    assert bool(tree.all_finite({"b": jnp.arange(3)}))
-    assert not bool(tree.all_finite({**good, "c": jnp.array([1.0, bad])}))
