@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 
-.PHONY: train test test-fast lint clean
+.PHONY: train test test-fast faults lint clean
 .DEFAULT_GOAL := train
 
 train: .venv/.core  ## learn the digits: a minute, no download but the packages
@@ -13,7 +13,10 @@ test: .venv/.test  ## the default test suite
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
 test-fast: .venv/.test  ## what is worth running after every change
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not oracle and not browser' $(PYTEST)
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not oracle and not browser and not faults' $(PYTEST)
+
+faults: .venv/.test  ## every promise about faults, at full count: about an hour
+	$(BIN)/python -m pytest -m faults --faults full $(PYTEST)
 
 lint: .venv/.lint
 	$(BIN)/ruff check .

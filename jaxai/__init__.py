@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from jaxai import metrics, models, optim
     from jaxai.core.call import Call
     from jaxai.core.duration import Epochs, Examples, Minutes, Steps
-    from jaxai.core.errors import DivergedError, InputError, JaxaiError, StorageError
+    from jaxai.core.errors import DivergedError, InputError, JaxaiError, RetryError, StorageError
     from jaxai.data.pipeline import Pipeline
-    from jaxai.experiment import Best, Checkpoints, EarlyStopping, Experiment, load
+    from jaxai.experiment import Best, Checkpoints, EarlyStopping, Experiment, RollBack, load
     from jaxai.parallel import Mesh, PMap
     from jaxai.tasks import Out, Task
     from jaxai.training.run import Result, steps, train
@@ -39,6 +39,8 @@ _HOME = {
     "PMap": "parallel",
     "Pipeline": "data.pipeline",
     "Result": "training.run",
+    "RetryError": "core.errors",
+    "RollBack": "experiment",
     "Steps": "core.duration",
     "StorageError": "core.errors",
     "Task": "tasks",
@@ -51,8 +53,8 @@ _ROOMS = ("metrics", "models", "optim")
 
 __all__ = [
     "Best", "Call", "Checkpoints", "DivergedError", "EarlyStopping", "Epochs", "Examples", "Experiment", "InputError",
-    "JaxaiError", "Mesh", "Minutes", "Out", "PMap", "Pipeline", "Result", "Steps", "StorageError", "Task", "TrainState",
-    "load", "metrics", "models", "optim", "steps", "train",
+    "JaxaiError", "Mesh", "Minutes", "Out", "PMap", "Pipeline", "Result", "RetryError", "RollBack", "Steps",
+    "StorageError", "Task", "TrainState", "load", "metrics", "models", "optim", "steps", "train",
 ]  # fmt: skip
 
 

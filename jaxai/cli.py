@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 from jaxai.core.errors import InputError, JaxaiError, did_you_mean
 
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "mnist_5k", "oxygen_icons")
-EXIT_CODES = "exit codes: 0 done, 2 bad input, 3 storage, 4 diverged, 130 and 143 interrupted after saving"
+EXIT_CODES = (
+    "exit codes: 0 done, 2 bad input, 3 storage, 4 diverged, 75 try again, 130 and 143 interrupted after saving"
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        return _run([argument for argument in arguments if argument != "--debug"])
+        return _run([argument for argument in arguments if argument != "--debug"], arguments)
     except JaxaiError as error:
         if debug:
             raise
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], as_given: list[str]) -> int:
     parser, commands = _parser()
     first = arguments[0] if arguments else ""
     if first and not first.startswith("-") and first not in commands:
@@ -56,7 +58,7 @@ def _run(arguments: list[str]) -> int:
     target = known.file if hasattr(known, "file") else getattr(known, "folder", None)
     if overrides and target is not None and arguments.index(overrides[0]) < arguments.index(target):
         raise InputError(overrides[0], "stands before the experiment or run that it belongs to", "that comes first")
-    known.overrides = overrides
+    known.overrides, known.as_given = overrides, as_given
     return known.run(known)
 
 
@@ -87,6 +89,14 @@ def _parser() -> tuple[_Parser, set[str]]:
     train.add_argument("--display", default="auto", metavar="KIND", help="auto, rich, plain, notebook or none")
     train.add_argument("--wandb", metavar="PROJECT", help="log to this Weights & Biases project too")
     train.add_argument("--resume-anyway", action="store_true", help="resume although harmless fields differ")
+    train.add_argument("--restarts", type=int, metavar="N", help="start again after a crash or preemption, N times")
+    text = "exit 75 when a step takes longer, and than 20 times the median (default: 60; 0 never does)"
+    train.add_argument("--watchdog", type=float, default=60.0, metavar="SECONDS", help=text)
+    text = "this is one process of several; a cluster says which (SLURM, Kubernetes, Cloud TPU), or these do:"
+    train.add_argument("--distributed", action="store_true", help=text)
+    train.add_argument("--coordinator", metavar="HOST:PORT", help="where the first process can be reached")
+    train.add_argument("--processes", type=int, metavar="N", help="how many processes there are")
+    train.add_argument("--process", type=int, metavar="I", help="which of them this is, from 0")
 
     evaluate = command("evaluate", _evaluate, "evaluate a run's best checkpoint on all its evaluations", True)
     evaluate.add_argument("folder", metavar="RUN", help="run folder")
@@ -132,9 +142,13 @@ def _load(known: Any) -> Any:
     from jaxai.experiment.override import override
 
     if known.file is None:
-        raise InputError("FILE", "is missing", "such as experiments/digits_convnet.py")
+        _missing_file()
     experiment = load(known.file, known.allow)
     return override(experiment, [*known.overrides, *(["--help"] if known.help else [])])
+
+
+def _missing_file() -> NoReturn:
+    raise InputError("FILE", "is missing", "such as experiments/digits_convnet.py")
 
 
 def _help(command: str) -> int:
@@ -151,12 +165,28 @@ def _train(known: Any) -> int:
         if known.file is None:
             return 0
         print()
-    experiment = _load(known)
-    from jaxai.experiment.json import EXPERIMENT_MODULE
-    from jaxai.training.run import train
-
+    if known.file is None:
+        _missing_file()
     source = Path(known.file)
     folder = Path(known.folder) if known.folder else _default_folder(source)
+    if known.restarts is not None and not known.help:
+        from jaxai.supervise import child_command, supervise
+
+        return supervise(child_command(known.as_given), folder, known.restarts)
+    _check_processes(known)
+    if not known.distributed:
+        from jaxai.training.lock import refuse_if_held
+
+        refuse_if_held(folder)  # before the seconds that importing takes
+    else:
+        from jaxai.parallel import distributed
+
+        distributed.join(known.coordinator, known.processes, known.process)
+    experiment = _load(known)
+    from jaxai.experiment.json import EXPERIMENT_MODULE
+    from jaxai.parallel.distributed import is_primary
+    from jaxai.training.run import train
+
     result = train(
         experiment,
         folder,
@@ -164,7 +194,10 @@ def _train(known: Any) -> int:
         source=source,
         resume_anyway=known.resume_anyway,
         wandb=known.wandb,
+        watchdog=known.watchdog or None,
     )
+    if not is_primary():
+        return 128 + result.signal if result.signal is not None else 0
     if result.signal is not None:
         print(f"interrupted at step {result.step:,}; the same command resumes the run in {folder}")
         return 128 + result.signal
@@ -176,6 +209,15 @@ def _train(known: Any) -> int:
     allow = f" --allow {folder / source.name}" if '"$live"' in config or EXPERIMENT_MODULE in config else ""
     print(f"run:  {folder}\nnext: jaxai report {folder}{allow}\n      jaxai evaluate {folder}{allow}")
     return 0
+
+
+def _check_processes(known: Any) -> None:
+    """Raises InputError for flags that say nothing without `--distributed`, or cannot be meant."""
+    for name in ("coordinator", "processes", "process"):
+        if getattr(known, name) is not None and not known.distributed:
+            raise InputError(f"--{name}", "says nothing without --distributed", "add --distributed")
+    if not known.watchdog >= 0:
+        raise InputError("--watchdog", f"must not be negative, is {known.watchdog:g}", "0 switches it off")
 
 
 def _default_folder(source: Path) -> Path:

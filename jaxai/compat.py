@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
+
+from jaxai.core.errors import InputError
 
 
 def cache_folder() -> Path:
@@ -22,3 +25,25 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def coordination() -> Any:
+    """The client of the job's coordination service, a store of keys and values; None in a job of one process."""
+    from jax._src import distributed  # the store has no public name in any version
+
+    return distributed.global_state.client
+
+
+def be_deterministic() -> None:
+    """Has XLA choose deterministic kernels on GPUs; raises InputError if devices are in use without."""
+    from jax._src import xla_bridge  # whether backends exist yet has no public name
+
+    flag = "--xla_gpu_deterministic_ops=true"
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag in flags.split():
+        return
+    if not xla_bridge.backends_are_initialized():
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+    elif jax.default_backend() == "gpu":
+        what = "the GPU is in use already, without deterministic operations"
+        raise InputError("reproducible", what, f"set XLA_FLAGS={flag} before starting")

@@ -13,6 +13,33 @@ import pytest
 RUNNER = Path(__file__).parent / "training" / "runner.py"
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--faults", choices=("quick", "full"), default="quick", help="how many faults tests/faults commits"
+    )
+
+
+@pytest.fixture
+def scale(request):
+    """`scale(quick, full)` is the count to use; full by `make faults`."""
+    return lambda quick, full: full if request.config.getoption("--faults") == "full" else quick
+
+
+@pytest.fixture
+def figure(request):
+    """`figure(name, text)` is shown in a table when all tests have ended: what was counted."""
+    return lambda name, text: request.node.user_properties.append((f"figure {name}", text))
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    figures = [(n, t) for r in reports if r.when == "call" for n, t in r.user_properties if n.startswith("figure ")]
+    if figures:
+        terminalreporter.section("figures")
+        for name, text in sorted(figures):
+            terminalreporter.write_line(f"{name.removeprefix('figure ')}: {text}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _strict_jax():
     import jax

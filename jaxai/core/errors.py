@@ -1,12 +1,18 @@
 """The errors a person is meant to read: one line naming the field or file, and what would put it right.
 
-Exit codes: 2 bad input, 3 storage, 4 diverged. `jaxai.cli` prints `jaxai: error: FIELD: what (fix)` and nothing else.
+Exit codes: 2 bad input, 3 storage, 4 diverged, 75 try again. `jaxai.cli` prints `jaxai: error: FIELD: what (fix)` and
+nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import faulthandler
+import os
+import sys
 from collections.abc import Iterable
+from typing import NoReturn
 
 
 class JaxaiError(Exception):
@@ -39,6 +45,24 @@ class DivergedError(JaxaiError):
     """Training produced a loss or gradient that is not finite; exit code 4."""
 
     exit_code = 4
+
+
+class RetryError(JaxaiError):
+    """Something outside the run failed, such as another process; the same command goes on; exit code 75."""
+
+    exit_code = 75
+
+
+def leave(error: JaxaiError, *, stacks: bool = False) -> NoReturn:
+    """Ends the process at once, from any thread: for when the main thread waits for what will never come."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr.isatty():
+            sys.stderr.write("\x1b[?25h\n")  # a live display had hidden the cursor
+        print(f"jaxai: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        if stacks:
+            faulthandler.dump_traceback(file=2, all_threads=True)
+        sys.stdout.flush()
+    os._exit(error.exit_code)
 
 
 def nearest(name: str, candidates: Iterable[str], limit: int = 1, cutoff: float = 0.4) -> list[str]:

@@ -94,21 +94,28 @@ class Reader:
         return hasattr(self.source, "batch")
 
     def batch(self, number: int) -> Batch:
-        """Training batch `number`, this process's share of it, with the examples' `index` [batch] in the source."""
+        """Training batch `number` of a run that began at its first example."""
+        return self.at(number * self.pipeline.batch_size)
+
+    def at(self, position: int) -> Batch:
+        """The share, of this process, of the batch that begins at `position` of the endless sequence of examples.
+
+        Holds the examples' `index` [batch] in the source.
+        """
         size = self.pipeline.batch_size // self.num_processes
-        start = number * self.pipeline.batch_size + self.process * size
+        start = position + self.process * size
         epoch, offset = divmod(start, self.num_examples)
         if offset + size <= self.num_examples and self._is_small and getattr(self.source, "full", True):
             return {name: array[offset : offset + size] for name, array in self._whole_epoch(epoch).items()}
         return self._read(self._order(start, size))
 
-    def batches(self, start: int = 0) -> Iterator[Batch]:
-        """Training batches from number `start` on, without end."""
+    def batches(self, position: int = 0) -> Iterator[Batch]:
+        """Training batches from `position` on, without end."""
         if self.in_memory:
-            return map(self.batch, itertools.count(start))
+            return map(self.at, itertools.count(position, self.pipeline.batch_size))
         import grain  # half a second, for sources that are read ahead only
 
-        dataset = grain.MapDataset.source(_Batches(self, start))
+        dataset = grain.MapDataset.source(_Batches(self, position))
         threads = 1 if self.pipeline.workers else 2
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=self.pipeline.prefetch)
         ahead = dataset.to_iter_dataset(options)
@@ -174,16 +181,16 @@ def _parse_no_flags() -> None:
 
 
 class _Batches:
-    """The endless sequence of batches from `start` on, in the form that grain reads ahead from."""
+    """The endless sequence of batches from `position` on, in the form that grain reads ahead from."""
 
-    def __init__(self, reader: Reader, start: int):
-        self.reader, self.start = reader, start
+    def __init__(self, reader: Reader, position: int):
+        self.reader, self.position = reader, position
 
     def __len__(self) -> int:
         return 2**62
 
     def __getitem__(self, index: int) -> Batch:
-        return self.reader.batch(self.start + int(index))
+        return self.reader.at(self.position + int(index) * self.reader.pipeline.batch_size)
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,6 +1,6 @@
 """The declaration of an experiment: the value itself, and its ways in and out of files and the command line."""
 
-from jaxai.experiment.declaration import Best, Checkpoints, EarlyStopping, Experiment
+from jaxai.experiment.declaration import Best, Checkpoints, EarlyStopping, Experiment, RollBack
 from jaxai.experiment.load import load
 
-__all__ = ["Best", "Checkpoints", "EarlyStopping", "Experiment", "load"]
+__all__ = ["Best", "Checkpoints", "EarlyStopping", "Experiment", "RollBack", "load"]

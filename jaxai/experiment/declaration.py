@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -28,8 +29,8 @@ class Best:
             raise InputError("best.metric", f"{self.metric!r} is not EVALUATION/METRIC", "such as test/accuracy")
 
     def improves(self, value: float, on: float | None, by: float = 0.0) -> bool:
-        """Whether `value` is better than `on` by more than `by`; a nan never is."""
-        if value != value:
+        """Whether `value` is better than `on` by more than `by`; what is not finite never is."""
+        if not math.isfinite(value):
             return False
         return on is None or (value > on + by if self.mode == "max" else value < on - by)
 
@@ -59,6 +60,14 @@ class Checkpoints:
     """How many of the newest are kept."""
     keep_best: int = 1
     """How many of the best, by `Experiment.best`, are kept besides."""
+    keep_every: Duration | None = None
+    """Interval whose checkpoints are all kept for good."""
+    verify: bool = True
+    """Whether every byte is held to its checksum before a checkpoint is used; files and sizes always are."""
+    on_failure: Literal["stop", "continue"] = "stop"
+    """What to do when a checkpoint cannot be saved: stop, or warn and go on without it."""
+    deadline: float = 600.0
+    """Seconds after which a checkpoint that is still being written has failed."""
 
     def __post_init__(self):
         check_fields(self, "checkpoint.")
@@ -66,6 +75,28 @@ class Checkpoints:
             raise InputError("checkpoint.keep_last", f"must be at least 1, is {self.keep_last}")
         if self.keep_best < 0:
             raise InputError("checkpoint.keep_best", f"must not be negative, is {self.keep_best}")
+        if not self.deadline > 0:
+            raise InputError("checkpoint.deadline", f"must be positive, is {self.deadline:g}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RollBack:
+    """When the loss spikes or is not finite: back to the last good checkpoint, and on with the data that comes next."""
+
+    deviations: float = 6.0
+    """How many standard deviations above the median of the intervals before it an interval's loss is a spike."""
+    window: int = 20
+    """With how many intervals of `log_every` it is compared; no spike is seen before a quarter of them."""
+    at_most: int = 3
+    """After how many roll-backs the run has diverged."""
+
+    def __post_init__(self):
+        check_fields(self, "roll_back.")
+        for name, least in (("window", 4), ("at_most", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"roll_back.{name}", f"must be at least {least}, is {getattr(self, name)}")
+        if not self.deviations > 0:
+            raise InputError("roll_back.deviations", f"must be positive, is {self.deviations:g}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +127,10 @@ class Experiment:
     """Regexes of parameter paths that are not trained."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
     """What to do about a loss or gradient that is not finite: stop, or leave that step out."""
+    roll_back: RollBack | None = None
+    """What is a loss spike, and to go back to the last good checkpoint at one; None goes on."""
+    reproducible: bool = False
+    """Sum in one order whatever the number of devices: the same bits on 1, 2, 4 and 8, at some cost in speed."""
     evaluate_every: Duration | None = Epochs(1)  # noqa: RUF009 - a frozen value
     """Interval between evaluations; one is always made at the end, which None leaves as the only one."""
     log_every: Duration = Steps(50)  # noqa: RUF009 - a frozen value
@@ -147,5 +182,8 @@ class Experiment:
         if self.train.batch_size % self.accumulate:
             what = f"{self.train.batch_size} does not divide into {self.accumulate} micro-batches"
             raise InputError("train.batch_size", what)
+        if self.reproducible and self.accumulate > 1:
+            what = "cannot go with accumulate: a step is taken in virtual shards already"
+            raise InputError("reproducible", what, "accumulate=1")
         if self.ema is not None and not 0 < self.ema < 1:
             raise InputError("ema", f"must lie between 0 and 1, is {self.ema}")

@@ -111,7 +111,7 @@ def differences(old: Any, new: Any, field: str = "") -> list[tuple[str, str, str
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True))
         return [d for i, (a, b) in pairs for d in differences(a, b, f"{field}.{i}")]
-    return [] if old == new else [(field.lstrip("."), _short(old), _short(new))]
+    return [] if old == new else [(field.lstrip("."), short(old), short(new))]
 
 
 def _duration(text: str, field: str) -> duration.Duration:
@@ -165,7 +165,8 @@ def _fingerprint(arrays: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Encoded data in a word."""
     if isinstance(value, dict):
         for kind in ("$duration", "$dtype", "$call", "$function", "$live", "$class"):
             if kind in value:

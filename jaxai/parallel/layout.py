@@ -39,6 +39,10 @@ class Layout(Protocol):
         """`state` as arrays that a checkpoint can hold."""
         ...
 
+    def place(self, state: State) -> State:
+        """A state restored onto `abstract` as steps take it."""
+        ...
+
     def compile_step(self, step: Callable[[State, Batch], tuple[State, Any]]) -> Callable[..., tuple[State, Any]]:
         """The compiled training step; it takes host batches and consumes its state."""
         ...
@@ -51,18 +55,29 @@ class Layout(Protocol):
 class Parallel(Protocol):
     """A way to be parallel, as a value."""
 
-    def lay_out(self) -> Layout:
-        """Binds to the devices; raises InputError where they do not fit."""
+    def lay_out(self, mapped: bool = False) -> Layout:
+        """Binds to the devices; `mapped` asks that a batch is cut by an axis bound inside the step.
+
+        Raises InputError where the devices do not fit.
+        """
         ...
+
+
+def all_devices() -> list[Device]:
+    """The job's devices, process by process: so a process's share of a batch is one slice."""
+    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
 def choose_devices(num_devices: int | None, field: str) -> list[Device]:
     """The first `num_devices` of this job's devices, or all."""
-    devices = jax.devices()
+    devices = all_devices()
     if num_devices is None:
         return devices
     if not 1 <= num_devices <= len(devices):
         raise InputError(field, f"{num_devices} devices are asked for, {len(devices)} are here", f"1 to {len(devices)}")
+    if jax.process_count() > 1 and num_devices < len(devices):
+        what = f"{num_devices} of {len(devices)} devices leave some of {jax.process_count()} processes without"
+        raise InputError(field, what, "several processes use all")
     return devices[:num_devices]
 
 

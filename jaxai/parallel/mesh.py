@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxai.core import rules, tree
 from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
-from jaxai.parallel.layout import Device, in_lockstep
+from jaxai.parallel.layout import Device, all_devices, in_lockstep
 
 BATCH = PartitionSpec(("data", "fsdp"))
 
@@ -36,8 +36,8 @@ class Mesh:
     def __post_init__(self):
         check_fields(self, "parallel.")
 
-    def lay_out(self) -> MeshLayout:
-        devices = jax.devices()
+    def lay_out(self, mapped: bool = False) -> MeshLayout:
+        devices = all_devices()
         for name, size in (("data", self.data), ("fsdp", self.fsdp)):
             if size != -1 and size < 1:
                 raise InputError(f"parallel.{name}", f"must be at least 1, or -1 for the rest, is {size}")
@@ -50,8 +50,14 @@ class Mesh:
             raise InputError("parallel", f"a mesh of {known} does not fit the {len(devices)} devices here", fix)
         shape = tuple(rest if size == -1 else size for size in (self.data, self.fsdp))
         chosen = np.asarray(devices[: shape[0] * shape[1]]).reshape(shape)
+        if jax.process_count() > 1 and chosen.size < len(devices):
+            what = f"a mesh of {chosen.size} leaves some of {len(devices)} devices idle"
+            raise InputError("parallel", what, "several processes use all")
+        if mapped and shape[1] > 1:
+            what = f"needs the whole state on every device, which fsdp={shape[1]} cuts"
+            raise InputError("reproducible", what, "fsdp=1")
         mesh = jax.sharding.Mesh(chosen, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
-        return MeshLayout(mesh, self.rules)
+        return MeshLayout(mesh, self.rules, "data" if mapped and shape[0] > 1 else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +98,9 @@ class MeshLayout:
     def saveable(self, state: Any) -> Any:
         return state
 
+    def place(self, state: Any) -> Any:
+        return state
+
     def compile_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
         # The state's shardings are read off the first state: it was born, or restored, with them.
         compiled: list[Callable[..., Any]] = []
@@ -99,18 +108,35 @@ class MeshLayout:
         def run(state: Any, batch: Any) -> Any:
             if not compiled:
                 held = jax.tree.map(lambda x: x.sharding, state)
-                whole = NamedSharding(self.mesh, PartitionSpec())
-                compiled.append(
-                    jax.jit(step, in_shardings=(held, self._batch), out_shardings=(held, whole), donate_argnums=0)
-                )
-            return compiled[0](state, batch)
+                mapped = self._mapped(step, (PartitionSpec(), BATCH), (PartitionSpec(), PartitionSpec()))
+                out = (held, self._whole)
+                compiled.append(jax.jit(mapped, in_shardings=(held, self._batch), out_shardings=out, donate_argnums=0))
+            return compiled[0](state, self._put(batch))
 
         return in_lockstep(self.devices, run)
 
     def compile_evaluation(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        whole = NamedSharding(self.mesh, PartitionSpec())
-        compiled = jax.jit(step, in_shardings=(None, self._batch, whole), out_shardings=whole, donate_argnums=2)
-        return in_lockstep(self.devices, compiled)
+        mapped = self._mapped(step, (PartitionSpec(), BATCH, PartitionSpec()), PartitionSpec())
+        shardings = (None, self._batch, self._whole)
+        compiled = jax.jit(mapped, in_shardings=shardings, out_shardings=self._whole, donate_argnums=2)
+        return in_lockstep(self.devices, lambda variables, batch, sums: compiled(variables, self._put(batch), sums))
+
+    def _mapped(self, step: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
+        """`step` with the axis bound, if it is to be; every device then runs it on its own share."""
+        if self.axis is None:
+            return step
+        # What comes out is equal on all devices, which the check cannot see through exchanges between neighbours.
+        return jax.shard_map(step, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+    def _put(self, batch: Any) -> Any:
+        """The share of this process as its part of the global batch; alone, the compiled function takes it as it is."""
+        if jax.process_count() == 1:
+            return batch
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self._batch, x), batch)
+
+    @property
+    def _whole(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def _batch(self) -> NamedSharding:

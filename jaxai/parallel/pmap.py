@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import SingleDeviceSharding
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from jaxai.core.fields import check_fields
 from jaxai.parallel.layout import Device, choose_devices, in_lockstep
@@ -28,7 +29,8 @@ class PMap:
     def __post_init__(self):
         check_fields(self, "parallel.")
 
-    def lay_out(self) -> PMapLayout:
+    def lay_out(self, mapped: bool = False) -> PMapLayout:
+        del mapped  # it always is
         devices = choose_devices(self.devices, "parallel.devices")
         return PMapLayout(devices=devices, num_shards=len(devices), axis=AXIS if len(devices) > 1 else None)
 
@@ -46,29 +48,60 @@ class PMapLayout:
     axis: str | None
 
     def init(self, create: Callable[..., Any], *args: Any) -> Any:
-        with jax.default_device(self.devices[0]):
-            return jax.jit(create)(*args)
+        return jax.jit(create, out_shardings=self._whole(self._local))(*args)
 
     def abstract(self, state: Any) -> Any:
-        sharding = SingleDeviceSharding(self.devices[0])
+        sharding = self._whole(self.devices)
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
 
     def saveable(self, state: Any) -> Any:
-        # All copies are equal: the first device's is an ordinary array, which every checkpoint library understands.
-        return jax.tree.map(lambda x: x.addressable_data(0), state)
+        if jax.process_count() == 1:
+            # All copies are equal: the first device's is an ordinary array, which needs no agreement to be saved.
+            return jax.tree.map(lambda x: x.addressable_data(0), state)
+        return self._over(self.devices, state)
+
+    def place(self, state: Any) -> Any:
+        return self._over(self._local, state)
 
     def compile_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.num_shards == 1:
             return jax.jit(step, donate_argnums=0)
-        mapped = jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=(None, None), devices=self.devices, donate_argnums=0)
+        mapped = jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=(None, None), devices=self._mapped, donate_argnums=0)
         return in_lockstep(self.devices, lambda state, batch: mapped(state, self._cut(batch)))
 
     def compile_evaluation(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.num_shards == 1:
             return jax.jit(step, donate_argnums=2)
-        mapped = jax.pmap(step, AXIS, in_axes=(None, 0, None), out_axes=None, devices=self.devices, donate_argnums=2)
+        mapped = jax.pmap(step, AXIS, in_axes=(None, 0, None), out_axes=None, devices=self._mapped, donate_argnums=2)
         return in_lockstep(self.devices, lambda variables, batch, sums: mapped(variables, self._cut(batch), sums))
 
     def _cut(self, batch: Any) -> Any:
-        """[batch, ...] as [device, batch / devices, ...]; a view of the host's memory."""
-        return jax.tree.map(lambda x: x.reshape(self.num_shards, -1, *x.shape[1:]), batch)
+        """[batch, ...] as [local device, batch / devices, ...]; a view of the host's memory."""
+        return jax.tree.map(lambda x: x.reshape(len(self._local), -1, *x.shape[1:]), batch)
+
+    @property
+    def _local(self) -> Sequence[Device]:
+        return [device for device in self.devices if device.process_index == jax.process_index()]
+
+    @property
+    def _mapped(self) -> Sequence[Device] | None:
+        """What `jax.pmap` is told: over several processes it takes all devices, and none by name."""
+        return self.devices if jax.process_count() == 1 else None
+
+    @staticmethod
+    def _whole(devices: Sequence[Device]) -> Sharding:
+        """All of an array on each of `devices`."""
+        if len(devices) == 1:
+            return SingleDeviceSharding(devices[0])
+        mesh = jax.sharding.Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+        return NamedSharding(mesh, PartitionSpec())
+
+    def _over(self, devices: Sequence[Device], state: Any) -> Any:
+        """`state`, which every local device holds whole, as arrays over `devices`; nothing is copied."""
+        sharding = self._whole(devices)
+
+        def over(x: jax.Array) -> jax.Array:
+            parts = [shard.data for shard in x.addressable_shards]
+            return jax.make_array_from_single_device_arrays(x.shape, sharding, parts)
+
+        return jax.tree.map(over, state)

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from jaxai.core import rng, rules, tree
 from jaxai.optim import Optimizer
 from jaxai.optim.optimizer import decay_multipliers
-from jaxai.training.evaluate import Evaluator
 from jaxai.training.setup import Setup
 from jaxai.training.step import StepOptions, make_train_step
 
@@ -54,11 +53,11 @@ def describe(setup: Setup) -> Description:
     params = tree.join(state.params, state.frozen)
     trained = set(tree.flatten(state.params))
     decays = _decays(setup)
-    options = StepOptions(experiment.seed, experiment.precision, experiment.accumulate, experiment.ema)
+    options = dataclasses.replace(setup.step_options, num_devices=1)
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), setup.example)
     step = make_train_step(experiment.task, setup.optimizer, setup.schedule, options, None)
     cost = jax.jit(step).lower(state, batch).cost_analysis() or {}
-    evaluator = Evaluator(experiment.task, setup.layout, seed=experiment.seed, precision=experiment.precision)
+    evaluator = setup.evaluator()
     activations = _residual_bytes(setup, options, batch)
     bytes_batch = tree.num_bytes(batch) // setup.layout.num_shards
     trained_bytes = tree.num_bytes(state.params)

@@ -12,7 +12,9 @@ import numpy as np
 from jaxai import metrics
 from jaxai.core import rng, tree
 from jaxai.parallel import Layout
+from jaxai.parallel.tree_sum import num_virtual_shards, tree_sum
 from jaxai.tasks.task import Task
+from jaxai.training.traces import tracing
 
 Values = dict[str, float | np.ndarray]
 
@@ -20,36 +22,47 @@ Values = dict[str, float | np.ndarray]
 class Evaluator:
     """The compiled evaluation of a task; its batch sizes are compiled once each."""
 
-    def __init__(self, task: Task, layout: Layout, *, seed: int, precision: str):
-        self._step = make_eval_step(task, seed, precision, layout.axis)
-        self._measure = make_eval_step(task, seed, precision, None)
-        self._compiled = layout.compile_evaluation(lambda v, batch, sums: metrics.merge(sums, self._step(v, batch)))
+    def __init__(self, task: Task, layout: Layout, *, seed: int, precision: str, reproducible: bool = False):
+        self._measure = make_eval_step(task, seed, precision)
+        self._axis, self._reproducible, self._num_devices = layout.axis, reproducible, layout.num_shards
+        self._compiled = layout.compile_evaluation(self._step)
 
     def names(self, variables: Mapping[str, Any], batch: Any) -> list[str]:
         """The names of the metrics, without computing any."""
-        shapes = jax.eval_shape(self._measure, variables, batch)
-        return list(metrics.compute(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)))
+        return list(metrics.compute(self._zeros(variables, batch)))
 
     def __call__(self, variables: Mapping[str, Any], batches: Iterable[Any]) -> Values:
         """All metrics over `batches`, which carry a `mask`; waits for the device at the end only."""
         sums = None
         for batch in batches:
             if sums is None:
-                shapes = jax.eval_shape(self._measure, variables, batch)
-                sums = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+                sums = self._zeros(variables, batch)
             sums = self._compiled(variables, batch, sums)
         return metrics.compute(jax.device_get(sums)) if sums is not None else {}
 
+    def _zeros(self, variables: Mapping[str, Any], batch: Any) -> Any:
+        return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(self._measure, variables, batch))
 
-def make_eval_step(
-    task: Task, seed: int, precision: str, axis: str | None
-) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
-    """The function `(variables, batch) -> metric states` with the loss among them, summed over `axis`."""
+    def _step(self, variables: Mapping[str, Any], batch: Any, sums: Any) -> Any:
+        if self._reproducible:
+            size = next(iter(batch.values())).shape[0] * (self._num_devices if self._axis else 1)
+            shards = num_virtual_shards(size, self._num_devices, "evals")
+            measured = tree_sum(
+                lambda part: self._measure(variables, part), batch, shards, self._axis, self._num_devices
+            )
+        else:
+            measured = self._measure(variables, batch)
+            measured = jax.lax.psum(measured, self._axis) if self._axis else measured
+        return metrics.merge(sums, measured)
+
+
+def make_eval_step(task: Task, seed: int, precision: str) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
+    """The function `(variables, batch) -> metric states` with the loss among them, summed over the batch."""
 
     def step(variables: Mapping[str, Any], batch: Any) -> dict[str, Any]:
         params = tree.cast(variables["params"], jnp.dtype(precision))
-        out = task.loss({**variables, "params": params}, batch, rng.step_key(seed, "evaluate", 0), train=False)
-        sums = {"loss": metrics.Mean(out.total, out.weight), **out.metrics}
-        return jax.lax.psum(sums, axis) if axis else sums
+        with tracing("task.loss"):
+            out = task.loss({**variables, "params": params}, batch, rng.step_key(seed, "evaluate", 0), train=False)
+        return {"loss": metrics.Mean(out.total, out.weight), **out.metrics}
 
     return step

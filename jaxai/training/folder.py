@@ -24,9 +24,14 @@ import jax
 from jaxai.core.errors import InputError, StorageError
 from jaxai.experiment.declaration import Experiment
 from jaxai.experiment.json import differences, encode
+from jaxai.training import lock
+from jaxai.training.checkpoint import saved_steps
 
-#: Fields that may change on resume when the user insists: they do not decide what a step computes.
-HARMLESS = ("duration", "evals", "parallel", "evaluate_every", "log_every", "checkpoint", "best", "early_stopping")
+#: Fields that may change on resume when the user insists: the state and the position in the data keep their meaning.
+HARMLESS = (
+    "duration", "evals", "parallel", "evaluate_every", "log_every", "checkpoint", "best", "early_stopping", "roll_back",
+    "train.batch_size", "train.workers", "train.prefetch", "train.cache",
+)  # fmt: skip
 _PACKAGES = (
     "jaxai-research", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tensorflow-datasets",
 )  # fmt: skip
@@ -45,18 +50,18 @@ def check(folder: Path, experiment: Experiment, resume_anyway: bool) -> None:
     except OSError as error:
         what = f"cannot be written: {error.strerror or error}"
         raise InputError(str(folder), what, "choose another folder with --run") from error
-    saved = (folder / "checkpoints").is_dir() and any((folder / "checkpoints").iterdir())
+    saved = saved_steps(folder / "checkpoints")
     config = folder / "config.json"
     if config.exists():
         if saved:
             _check_same(folder, read_json(config), encode(experiment), resume_anyway)
-    elif saved or any(path.is_file() for path in folder.iterdir()):
+    elif saved or any(path.is_file() and path.name != lock.NAME for path in folder.iterdir()):
         raise InputError(str(folder), "is not empty and holds no run", "choose another folder with --run")
 
 
 def _check_same(folder: Path, old: Any, new: Any, resume_anyway: bool) -> None:
     found = differences(old, new)
-    harmful = [d for d in found if d[0].split(".")[0] not in HARMLESS]
+    harmful = [d for d in found if not _harmless(d[0])]
     if not found or (resume_anyway and not harmful):
         return
     listed = ", ".join(f"{field} {before} -> {now}" for field, before, now in (harmful or found)[:6])
@@ -64,6 +69,22 @@ def _check_same(folder: Path, old: Any, new: Any, resume_anyway: bool) -> None:
     if not harmful:
         fix = f"--resume-anyway to go on with it, or {fix}"
     raise InputError(str(folder), f"holds a run of another experiment: {listed}", fix)
+
+
+def decisive(config: dict[str, Any], field: str = "") -> dict[str, Any]:
+    """The fields of an encoded experiment that may not change on resume, by dotted name."""
+    kept: dict[str, Any] = {}
+    for name, value in config.items():
+        path = f"{field}{name}"
+        if path == "train":
+            kept |= decisive(value, "train.")
+        elif not _harmless(path):
+            kept[path] = value
+    return kept
+
+
+def _harmless(field: str) -> bool:
+    return any(field == harmless or field.startswith(f"{harmless}.") for harmless in HARMLESS)
 
 
 def claim(folder: Path, experiment: Experiment, source: Path | None) -> None:

@@ -8,7 +8,7 @@ import jax
 
 from jaxai.core import tree
 from jaxai.core.errors import InputError
-from jaxai.training.checkpoint import Checkpointer
+from jaxai.training.checkpoint import CheckpointFolder
 from jaxai.training.folder import read_json
 from jaxai.training.state import TrainState
 
@@ -33,11 +33,8 @@ def load_params(state: TrainState, run: Path) -> TrainState:
 def _params(run: Path) -> dict:
     if not (run / "checkpoints").is_dir():
         raise InputError("start_from", f"{run} is no run folder with checkpoints")
-    checkpoints = Checkpointer(run / "checkpoints")
-    try:
-        return checkpoints.restore_params(chosen_step(run, checkpoints.steps()))
-    finally:
-        checkpoints.close()
+    checkpoints = CheckpointFolder(run / "checkpoints")
+    return checkpoints.restore_params(chosen_step(run, checkpoints.steps()))
 
 
 def chosen_step(run: Path, steps: list[int]) -> int:

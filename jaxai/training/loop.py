@@ -17,19 +17,22 @@ import jax
 
 from jaxai import compat, metrics
 from jaxai.core.duration import Epochs, Minutes
-from jaxai.core.errors import DivergedError, InputError, did_you_mean
+from jaxai.core.errors import DivergedError, InputError, StorageError
 from jaxai.experiment.declaration import Experiment
 from jaxai.log import Display, NullDisplay, Writer
+from jaxai.parallel.distributed import Peers, is_primary
 from jaxai.training import history as past
-from jaxai.training.checkpoint import Checkpointer, retain
-from jaxai.training.evaluate import Evaluator
 from jaxai.training.initial import load_params
+from jaxai.training.keeper import Keeper, finite
+from jaxai.training.lock import Lock
 from jaxai.training.records import Sink, TrainingLog, scalars
-from jaxai.training.setup import Setup, check_batch, check_evaluation, set_up
+from jaxai.training.setup import Setup, check_batch, check_best, check_evaluation, set_up
 from jaxai.training.signals import Signals
+from jaxai.training.spikes import Spikes
 from jaxai.training.state import TrainState
 from jaxai.training.step import Packed
 from jaxai.training.traces import Traced
+from jaxai.training.watchdog import Watchdog
 
 
 class Step(NamedTuple):
@@ -62,83 +65,86 @@ class Loop:
         display: Display | None,
         writers: Sequence[Writer],
         title: str,
+        lock: Lock | None = None,
+        resume_anyway: bool = False,
+        watchdog: float | None = None,
     ):
         compat.enable_compilation_cache()
         self.setup: Setup = set_up(experiment)
+        check_best(self.setup)
         self.experiment = experiment
         self._sink = Sink(writers, display or NullDisplay())
         self._title = title
         self._layout = self.setup.layout
         self._traced, self._num_traces = Traced(self.setup.train_step()), 0
         self._train_step = self._layout.compile_step(self._traced)
-        self._evaluate = Evaluator(experiment.task, self._layout, seed=experiment.seed, precision=experiment.precision)
-        self._checkpoints = Checkpointer(folder / "checkpoints") if folder is not None else None
-        self._signals = Signals()
+        self._evaluate = self.setup.evaluator()
+        self._signals, self._peers = Signals(), Peers()
+        self._watchdog = Watchdog(watchdog, self._peers.behind)
+        self._keeper = None
+        if folder is not None:
+            self._keeper = Keeper(folder / "checkpoints", self.setup, lock, self._sink.display.note)
+        elif experiment.roll_back is not None:
+            raise InputError("roll_back", "needs a run folder, where there are checkpoints to go back to")
         self.history: list[past.Entry] = []
         self._best_variables: Any = None
-        self._check_best_metric()
-        self._restore()
+        self._stopped_by: int | None = None
+        self._bad_since: int | None = None
+        self._restore(resume_anyway)
         every = experiment.checkpoint.every
         self._save_every = None if isinstance(every, Minutes) else self.setup.to_steps(every)
+        self._evaluate_every = self.setup.to_steps(experiment.evaluate_every or experiment.duration)
         self._last_save = time.monotonic()
-
-    def _check_best_metric(self) -> None:
-        """Before the first step, not after the first epoch."""
-        best = self.experiment.best
-        if best is None:
-            return
-        name = best.metric.split("/")[0]
-        reported = self._evaluate.names(
-            self.setup.abstract_state.variables(), next(self.setup.evals[name].evaluation())
-        )
-        known = [f"{name}/{metric}" for metric in reported]
-        if best.metric not in known:
-            raise InputError("best.metric", f"no {best.metric!r} is reported", did_you_mean(best.metric, known))
 
     def add_writers(self, writers: Sequence[Writer]) -> None:
         """Further destinations of records; to be called before the loop is entered."""
         self._sink.writers.extend(writers)
 
     def final_variables(self, best_step: int | None) -> Any:
-        """The variables of `best_step`, or of the state at hand."""
+        """The variables of `best_step`, or of the state at hand; raises InputError if its checkpoint is damaged."""
         if best_step is None or best_step == self.step:
             return self.state.variables()
-        if self._checkpoints is not None and best_step in self._checkpoints.steps():
-            abstract = self._layout.abstract(self.setup.abstract_state)
-            return self._checkpoints.restore(best_step, abstract).state.variables()
+        if self._keeper is not None:
+            return self._keeper.verified(best_step).state.variables()
         return self._best_variables if self._best_variables is not None else self.state.variables()
 
-    def _restore(self) -> None:
-        """The newest checkpoint, or the state before the first step."""
-        saved = self._checkpoints.steps() if self._checkpoints is not None else []
-        meta: dict[str, Any] = {}
-        if saved and self._checkpoints is not None:
-            abstract = self._layout.abstract(self.setup.abstract_state)
-            restored = self._checkpoints.restore(saved[-1], abstract)
-            self.state, self.position, meta = restored.state, restored.position, restored.meta
+    def _restore(self, resume_anyway: bool) -> None:
+        """The newest good checkpoint, or the state before the first step."""
+        restored = self._keeper.newest() if self._keeper is not None else None
+        if restored is not None and self._keeper is not None:
+            self._keeper.check_data(restored.fingerprint, resume_anyway)
+            self.position = restored.position
+            self._take(restored.state, restored.meta)
         else:
-            self.state, self.position = self._layout.init(self.setup.create, self.setup.example), 0
-            self._start_from()
-        self.step = self.start_step = int(self.state.step)
+            self.position = 0
+            state = self._layout.init(self.setup.create, self.setup.example)
+            if self.experiment.start_from is not None:
+                state = load_params(state, Path(self.experiment.start_from))
+            self._take(state, {})
+
+    def _take(self, state: TrainState, meta: Mapping[str, Any]) -> None:
+        """Goes on from `state`, with everything that the loop knew there."""
+        self.state = state
+        self.step = self.start_step = int(state.step)
         self.history = past.from_json(meta.get("history", []))
         self._patience_over = past.patience_over(self.history, self.experiment)
+        if self.experiment.roll_back is not None:
+            self._spikes = Spikes(self.experiment.roll_back, meta.get("losses", ()), meta.get("rolled_back", 0))
         self.log = TrainingLog(
             self._sink,
             batch_size=self.experiment.train.batch_size,
             seconds_before=meta.get("seconds", 0.0),
             carried=meta.get("interval"),
             on_nonfinite=self._nonfinite,
+            on_loss=self._loss,
             start_step=self.step,
             # The first epoch of cached data is slow by intent, and no reason to advise caching.
             warm_until=self.step + (self.setup.to_steps(Epochs(1.5)) if self.experiment.train.cache else 1),
         )
 
-    def _start_from(self) -> None:
-        if self.experiment.start_from is not None:
-            self.state = load_params(self.state, Path(self.experiment.start_from))
-
     def __enter__(self) -> Loop:
-        self._signals.__enter__()
+        for guard in (self._signals, self._peers, self._watchdog):
+            guard.__enter__()
         self._sink.display.start(self._title, self.step, self.setup.total_steps)
         if self.step:
             self._sink.display.note(f"resumed at step {self.step:,}")
@@ -150,20 +156,23 @@ class Loop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._watchdog.__exit__()
         self._signals.__exit__()
         try:
-            if self._checkpoints is not None:
-                self._checkpoints.wait()
-                self._retain()
-                self._checkpoints.close()
+            if self._keeper is not None:
+                self._keeper.close()
+        except StorageError:
+            if error is None:
+                raise
         finally:
+            self._peers.__exit__(kind)
             self._sink.close()
             self._sink.display.close()
 
     @property
     def status(self) -> str:
         """`finished`, `stopped early`, `interrupted` or `training`."""
-        if self._signals.received is not None:
+        if self._stopped_by is not None:
             return "interrupted"
         if self.step >= self.setup.total_steps:
             return "finished"
@@ -172,41 +181,58 @@ class Loop:
     @property
     def signal(self) -> int | None:
         """The signal that interrupted the run, if one did."""
-        return self._signals.received
+        return self._stopped_by
 
     def steps(self) -> Iterator[Step]:
         """The loop itself."""
-        experiment, total_steps, display = self.experiment, self.setup.total_steps, self._sink.display
-        batches = self.setup.reader.batches(self.position // experiment.train.batch_size)
-        log_every = self.setup.to_steps(experiment.log_every)
-        evaluate_every = self.setup.to_steps(experiment.evaluate_every or experiment.duration)
+        with self._peers.blaming():
+            yield from self._steps()
+
+    def _steps(self) -> Iterator[Step]:
+        total_steps, display = self.setup.total_steps, self._sink.display
+        batches = self.setup.reader.batches(self.position)
+        log_every = self.setup.to_steps(self.experiment.log_every)
         display.status("compiling")
-        over = self.status != "training"
-        while True:
-            if self.step != self.start_step:
-                improved = False
-                if self.step % evaluate_every == 0 or self.step == total_steps:
-                    improved = self._evaluate_all()
-                over = self.status != "training"
-                if over or improved or self._save_is_due():
-                    self._save()
-            if over:
-                break
+        while not self._boundary():
             before = time.perf_counter()
+            self._watchdog.phase("step" if self._num_traces else "compiling")
             batch = next(batches)
             waited = time.perf_counter() - before
             self.state, packed = self._train_step(self.state, batch)
             self.step += 1
             self.position += self.experiment.train.batch_size
+            self._watchdog.dispatched(self.step, packed.vector)
+            self._peers.dispatched(self.step, packed.vector)
             self.log.add(packed, waited)
             if len(self._traced.signatures) != self._num_traces:
                 self._compiled(time.perf_counter() - before)
             if self.step % log_every == 0 or self.step == total_steps:
                 self.log.cut(self.step)
             display.advance(self.step)
+            self._watchdog.phase("")
             yield Step(self.step, total_steps, self.state, packed, past.latest(self.history))
         self.log.flush()
         display.status(self.status)
+
+    def _boundary(self) -> bool:
+        """Everything between two steps: evaluates and saves what is due; whether the run is over."""
+        if self._keeper is not None:
+            self._keeper.check()
+        if self._signals.received is not None:
+            self._peers.ask("stop", self._signals.received)
+        self._stopped_by = self._peers.due("stop", self.step)
+        if self.step != self.start_step:
+            improved = False
+            if self.step % self._evaluate_every == 0 or self.step == self.setup.total_steps:
+                self._watchdog.phase("evaluating")
+                improved = self._evaluate_all()
+            due = self._save_is_due()
+            if self.status != "training" or improved or due:
+                self._watchdog.phase("saving")
+                self._save()
+        if self._bad_since is not None:
+            self._go_back(self._bad_since)
+        return self.status != "training"
 
     def _compiled(self, seconds: float) -> None:
         """Says so, and why if it was not the first step."""
@@ -233,7 +259,7 @@ class Loop:
         self._sink.display.status("training")
         self.log.pause(time.perf_counter() - began)
         improved = past.best(self.history, self.experiment.best) != before
-        if improved and self._checkpoints is None:
+        if improved and self._keeper is None:
             self._best_variables = jax.device_get(self._layout.saveable(self.state.variables()))
         return improved
 
@@ -252,43 +278,73 @@ class Loop:
         return numbers
 
     def _save_is_due(self) -> bool:
-        if self._save_every is None:
-            return time.monotonic() - self._last_save >= self.experiment.checkpoint.every.count * 60
-        return self.step % self._save_every == 0
+        if self._save_every is not None:
+            return self.step % self._save_every == 0
+        # Clocks differ: one process looks at its own, and all save at one step.
+        if is_primary() and time.monotonic() - self._last_save >= self.experiment.checkpoint.every.count * 60:
+            self._peers.ask("save")
+        return self._peers.due("save", self.step) is not None
 
     def _save(self) -> None:
-        """Saves the state, once everything that led to it is known to be finite."""
+        """Saves the state, once it and everything that led to it is known to be finite."""
         interval = self.log.carry(self.step)
         self._last_save = time.monotonic()
-        if self._checkpoints is None:
+        if self._bad_since is not None:
             return
-        self._checkpoints.wait()
-        self._retain()
-        meta = {
-            "history": past.to_json(self.history),
-            "interval": interval,
-            "seconds": self.log.seconds(),
-            "seed": self.experiment.seed,
-        }
-        self._checkpoints.save(self.step, self._layout.saveable(self.state), self.position, meta)
-        self._sink.display.note(f"step {self.step:,}: checkpoint")
-
-    def _retain(self) -> None:
-        assert self._checkpoints is not None
-        steps = self._checkpoints.steps()
-        if steps:
-            scores = past.scores(self.history, self.experiment.best)
-            keep = retain(steps, scores, self.experiment.checkpoint, self.experiment.best)
-            self._checkpoints.delete_all_but(keep)
+        if not finite(self.state):
+            self._diverged(self.step, self.step, "a parameter")
+            return
+        if self._keeper is None:
+            return
+        meta = {"history": past.to_json(self.history), "interval": interval, "seconds": self.log.seconds()}
+        if self.experiment.roll_back is not None:
+            meta |= {"losses": list(self._spikes.losses), "rolled_back": self._spikes.num_rolled_back}
+        self._keeper.save(self.step, self.state, self.position, self.history, meta)
 
     def _nonfinite(self, first: int, step: int, count: int) -> None:
         """Finds out why, among batches `first` to `step`: data that cannot be learned from, else divergence."""
+        size = self.experiment.train.batch_size
         for number in range(first, step):
-            check_batch(self.setup, self.setup.reader.batch(number), "train")
+            check_batch(self.setup, self.setup.reader.at(self.position - (self.step - number) * size), "train")
         if self.experiment.on_nonfinite == "skip":
             self._sink.display.note(f"step {step:,}: {count} steps skipped, loss or gradient not finite")
+        else:
+            self._diverged(first, step, "loss or gradient")
+
+    def _loss(self, first: int, step: int, loss: float) -> None:
+        """Judges the mean loss of the steps after `first` up to `step`."""
+        if self.experiment.roll_back is not None and self._spikes.seen(loss) and self._bad_since is None:
+            self._bad_since = first
+            self._sink.display.note(f"step {step:,}: the loss spiked to {loss:.4g}")
+
+    def _diverged(self, first: int, step: int, what: str) -> None:
+        """Marks the steps after `first` as bad where the run can go back; else raises DivergedError."""
+        if self.experiment.roll_back is not None:
+            self._bad_since = first if self._bad_since is None else self._bad_since
             return
-        saved = self._checkpoints.steps() if self._checkpoints is not None else []
+        saved = []
+        if self._keeper is not None:
+            self._keeper.wait()
+            saved = self._keeper.steps()
         kept = f"; the last good checkpoint is step {saved[-1]:,}" if saved else ""
-        what = f"loss or gradient became nan or infinite by step {step:,}{kept}"
-        raise DivergedError("training", what, "lower the learning rate, or set clip_norm or on_nonfinite")
+        what = f"{what} became nan or infinite by step {step:,}{kept}"
+        raise DivergedError("training", what, "lower the learning rate, or set clip_norm, on_nonfinite or roll_back")
+
+    def _go_back(self, bad_since: int) -> None:
+        """To the last good checkpoint from before `bad_since`; the data consumed since stays consumed."""
+        keeper, spikes = self._keeper, self._spikes
+        assert keeper is not None
+        keeper.wait()
+        keeper.check()
+        good = keeper.newest(before=bad_since)
+        count = spikes.num_rolled_back + 1
+        if good is None or count > spikes.policy.at_most:
+            why = "no checkpoint to go back to" if good is None else f"it came {count} times"
+            what = f"the loss spiked or was not finite after step {bad_since:,}, and {why}"
+            raise DivergedError("training", what, "lower the learning rate, or save more often")
+        step, self._bad_since = self.step, None
+        self._take(good.state, good.meta)
+        self._spikes.num_rolled_back = count
+        keeper.forget_after(self.step)
+        skipped = self.position - good.position
+        self._sink.display.note(f"step {step:,}: back to step {self.step:,}, {skipped:,} examples skipped")

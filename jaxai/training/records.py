@@ -65,6 +65,8 @@ class _Interval:
     waited: float = 0.0
     began: float = 0.0
     steps_timed: int = 0
+    nonfinite_told: int = 0
+    """Steps that were not finite and have been spoken of."""
 
     def fetch(self) -> np.ndarray | None:
         """The sums, after waiting for the device."""
@@ -86,10 +88,12 @@ class TrainingLog:
         seconds_before: float,
         carried: Sequence[float] | None,
         on_nonfinite: Callable[[int, int, int], None],
+        on_loss: Callable[[int, int, float], None],
         start_step: int,
         warm_until: int,
     ):
-        self._sink, self._batch_size, self._on_nonfinite = sink, batch_size, on_nonfinite
+        self._sink, self._batch_size = sink, batch_size
+        self._on_nonfinite, self._on_loss = on_nonfinite, on_loss
         self._start = time.perf_counter() - seconds_before
         self._structure: Any = None
         self._current = _Interval(start_step, began=time.perf_counter())
@@ -142,12 +146,11 @@ class TrainingLog:
             record["data_wait"] = min(interval.waited / seconds, 1.0)
             if seconds > MEANINGFUL_SECONDS and interval.start_step >= self._warm_until:
                 self._warn_starved(step, record["data_wait"])
-        nonfinite = values.pop("nonfinite_steps", 0.0)
-        if not nonfinite:
-            record.pop("nonfinite_steps", None)
+        if not values["nonfinite_steps"]:
+            del record["nonfinite_steps"]
         self._sink.record(record)
-        if nonfinite:
-            self._on_nonfinite(interval.start_step, step, int(nonfinite))
+        self._tell_nonfinite(interval, step, int(values["nonfinite_steps"]))
+        self._on_loss(interval.start_step, step, values["loss"])
 
     def carry(self, step: int) -> list[float] | None:
         """The sums of the interval under way, for a checkpoint at `step`; waits for the device and checks them."""
@@ -156,10 +159,13 @@ class TrainingLog:
         if sums is None:
             return None
         if self._structure is not None:
-            nonfinite = int(self._totals(sums)["nonfinite_steps"].total)
-            if nonfinite:
-                self._on_nonfinite(self._current.start_step, step, nonfinite)
+            self._tell_nonfinite(self._current, step, int(self._totals(sums)["nonfinite_steps"].total))
         return sums.tolist()
+
+    def _tell_nonfinite(self, interval: _Interval, step: int, count: int) -> None:
+        if count > interval.nonfinite_told:
+            interval.nonfinite_told, told = count, interval.nonfinite_told
+            self._on_nonfinite(interval.start_step, step, count - told)
 
     def _totals(self, sums: np.ndarray) -> dict[str, Any]:
         return Packed(sums, self._structure).unpack()

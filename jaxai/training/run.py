@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,14 @@ from jaxai.core.errors import InputError
 from jaxai.experiment.declaration import Experiment
 from jaxai.experiment.json import encode
 from jaxai.log import JsonlWriter, Writer, make_display
+from jaxai.parallel import distributed
+from jaxai.parallel.distributed import is_primary
 from jaxai.training import folder as run_folder
 from jaxai.training import history as past
+from jaxai.training.lock import Lock
 from jaxai.training.loop import Loop, Step
+
+_log = logging.getLogger("jaxai")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,23 +68,26 @@ def train(
     source: Path | None = None,
     resume_anyway: bool = False,
     wandb: str | None = None,
+    watchdog: float | None = None,
 ) -> Result:
     """Trains an experiment to its end, or from where `folder` has it to its end.
 
     `folder` takes checkpoints, metrics and results; without one nothing is written. `display` is auto, rich, plain,
-    notebook or none; `wandb` a Weights & Biases project; `source` the experiment's file, kept with the run.
-    Raises InputError, StorageError or DivergedError.
+    notebook or none; `wandb` a Weights & Biases project; `source` the experiment's file, kept with the run. `watchdog`
+    ends the process with exit code 75 when a step takes longer than so many seconds and than 20 times the median.
+    Raises InputError, StorageError, DivergedError or RetryError.
     """
     options = {"writers": writers, "source": source, "resume_anyway": resume_anyway, "wandb": wandb}
-    with _loop(experiment, folder, display=display, **options) as loop:
+    with _loop(experiment, folder, display=display, watchdog=watchdog, **options) as loop:
         for _ in loop.steps():
             pass
         result = _result(loop, Path(folder) if folder is not None else None)
-        if result.folder is not None and result.status != "interrupted":
+        if result.folder is not None and result.status != "interrupted" and is_primary():
             run_folder.write_json(result.folder / "results.json", _summary(result))
         return result
 
 
+@contextlib.contextmanager
 def _loop(
     experiment: Experiment,
     folder: str | Path | None,
@@ -87,19 +97,30 @@ def _loop(
     source: Path | None = None,
     resume_anyway: bool = False,
     wandb: str | None = None,
-) -> Loop:
+    watchdog: float | None = None,
+) -> Iterator[Loop]:
+    """The loop of a run, entered, with the run's folder locked; of several processes the first alone writes."""
     if not isinstance(experiment, Experiment):
         raise InputError("experiment", f"must be an Experiment, is {type(experiment).__name__}")
-    shown = make_display(display)
+    shown = make_display(display if is_primary() else "none")
     if folder is None:
-        return Loop(experiment, None, display=shown, writers=list(writers), title="training")
+        with Loop(experiment, None, display=shown, writers=list(writers), title="training", watchdog=watchdog) as loop:
+            yield loop
+        return
     folder = Path(folder)
-    run_folder.check(folder, experiment, resume_anyway)
-    loop = Loop(experiment, folder, display=shown, writers=[], title=folder.name)
-    # Only now: an experiment that cannot be set up must not take the folder.
-    run_folder.claim(folder, experiment, source)
-    loop.add_writers([*writers, *_writers(experiment, folder, loop.start_step, wandb)])
-    return loop
+    distributed.from_primary(lambda: run_folder.check(folder, experiment, resume_anyway))
+    options = {"display": shown, "title": folder.name, "resume_anyway": resume_anyway, "watchdog": watchdog}
+    if not is_primary():
+        with Loop(experiment, folder, writers=[], **options) as loop:
+            yield loop
+        return
+    with Lock(folder) as lock:
+        loop = Loop(experiment, folder, writers=[], lock=lock, **options)
+        # Only now: an experiment that cannot be set up must not take the folder.
+        run_folder.claim(folder, experiment, source)
+        loop.add_writers([*writers, *_writers(experiment, folder, loop.start_step, wandb)])
+        with loop:
+            yield loop
 
 
 def _writers(experiment: Experiment, folder: Path, from_step: int, wandb: str | None) -> list[Writer]:
@@ -119,7 +140,11 @@ def _writers(experiment: Experiment, folder: Path, from_step: int, wandb: str | 
 def _result(loop: Loop, folder: Path | None) -> Result:
     # An interrupted run is to leave at once, not to look for its best weights.
     best_step = past.best(loop.history, loop.experiment.best) if loop.status != "interrupted" else None
-    variables, metrics = loop.final_variables(best_step), past.latest(loop.history)
+    try:
+        variables, metrics = loop.final_variables(best_step), past.latest(loop.history)
+    except InputError as error:
+        _log.warning("jaxai: warning: the result is the last state, not the best: %s", error)
+        best_step, variables, metrics = None, loop.state.variables(), past.latest(loop.history)
     if best_step is not None:
         metrics = next(entry.values for entry in loop.history if entry.step == best_step)
     return Result(

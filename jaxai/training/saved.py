@@ -16,8 +16,8 @@ from jaxai.experiment import load
 from jaxai.experiment.declaration import Experiment
 from jaxai.log.jsonl import read_jsonl
 from jaxai.log.report import Mistake, RunReport
-from jaxai.training.checkpoint import Checkpointer
-from jaxai.training.evaluate import Evaluator, Values
+from jaxai.training.checkpoint import CheckpointFolder
+from jaxai.training.evaluate import Values
 from jaxai.training.folder import read_json
 from jaxai.training.initial import chosen_step
 from jaxai.training.setup import Setup, check_evaluation, set_up
@@ -35,8 +35,7 @@ class SavedRun:
 
     def evaluate(self) -> dict[str, Values]:
         """All metrics of all evaluations."""
-        experiment = self.setup.experiment
-        evaluator = Evaluator(experiment.task, self.setup.layout, seed=experiment.seed, precision=experiment.precision)
+        evaluator = self.setup.evaluator()
         values = {name: evaluator(self.variables, reader.evaluation()) for name, reader in self.setup.evals.items()}
         for name in values:
             check_evaluation(self.setup, name, values[name])
@@ -73,16 +72,15 @@ def open_run(folder: Path, experiment: Experiment, step: int | None = None) -> S
     if not (folder / "checkpoints").is_dir():
         raise InputError(str(folder), "has no checkpoint yet")
     setup = set_up(experiment)
-    checkpoints = Checkpointer(folder / "checkpoints")
-    try:
-        steps = checkpoints.steps()
-        if step is not None and step not in steps:
-            raise InputError("--step", f"{step} is not kept in {folder}", f"kept: {', '.join(map(str, steps))}")
-        step = chosen_step(folder, steps) if step is None else step
-        restored = checkpoints.restore(step, setup.layout.abstract(setup.abstract_state))
-    finally:
-        checkpoints.close()
-    return SavedRun(setup, step, restored.state.variables())
+    checkpoints = CheckpointFolder(folder / "checkpoints", verify=experiment.checkpoint.verify)
+    steps = checkpoints.steps()
+    if step is not None and step not in steps:
+        raise InputError("--step", f"{step} is not kept in {folder}", f"kept: {', '.join(map(str, steps))}")
+    step = chosen_step(folder, steps) if step is None else step
+    abstract = setup.layout.abstract(setup.abstract_state)
+    checkpoints.check(step, abstract)
+    restored = checkpoints.restore(step, abstract)
+    return SavedRun(setup, step, setup.layout.place(restored.state).variables())
 
 
 def gather(folder: Path, allow: Sequence[str] = ()) -> RunReport:

@@ -11,16 +11,21 @@ import jax
 import numpy as np
 import optax
 
+from jaxai import compat
 from jaxai.core.call import Call
 from jaxai.core.duration import Duration, Minutes
-from jaxai.core.errors import InputError
+from jaxai.core.errors import InputError, did_you_mean
 from jaxai.data.pipeline import Batch, Reader
 from jaxai.experiment.declaration import Experiment
+from jaxai.experiment.json import encode
 from jaxai.optim import Optimizer
 from jaxai.parallel import Layout
+from jaxai.parallel.tree_sum import num_virtual_shards
 from jaxai.training import state as train_state
+from jaxai.training.evaluate import Evaluator
 from jaxai.training.state import TrainState
 from jaxai.training.step import StepOptions, make_train_step
+from jaxai.training.traces import tracing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,20 +61,51 @@ class Setup:
     @functools.cached_property
     def abstract_state(self) -> TrainState:
         """Shapes and dtypes of the state, without computing any."""
-        return jax.eval_shape(self.create, self.example)
+        with tracing("task.init"):
+            return jax.eval_shape(self.create, self.example)
 
     def train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
         """The training step, not yet compiled."""
+        return make_train_step(self.experiment.task, self.optimizer, self.schedule, self.step_options, self.layout.axis)
+
+    @property
+    def step_options(self) -> StepOptions:
+        """The parts of the experiment that the step is made of."""
+        e, num_devices = self.experiment, self.layout.num_shards
+        shards = num_virtual_shards(e.train.batch_size, num_devices, "train") if e.reproducible else None
+        return StepOptions(e.seed, e.precision, e.accumulate, e.ema, e.on_nonfinite, shards, num_devices)
+
+    def evaluator(self) -> Evaluator:
+        """The evaluation of the experiment's task."""
         e = self.experiment
-        options = StepOptions(e.seed, e.precision, e.accumulate, e.ema, e.on_nonfinite)
-        return make_train_step(e.task, self.optimizer, self.schedule, options, self.layout.axis)
+        return Evaluator(e.task, self.layout, seed=e.seed, precision=e.precision, reproducible=e.reproducible)
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """The experiment as JSON-able data."""
+        return encode(self.experiment)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Which examples a position in the data means, by field."""
+        train, task = self.config["train"], self.config["task"]
+        return {
+            "seed": self.config["seed"],
+            "train.source": train["source"],
+            "train.source length": self.reader.num_examples,
+            "train.shuffle": train["shuffle"],
+            "train.batch_size": train["batch_size"],
+            "task.augment": task.get("augment"),
+        }
 
 
 def set_up(experiment: Experiment) -> Setup:
     """Opens the data, binds the devices and checks that everything fits; raises InputError where it does not."""
-    layout = experiment.parallel.lay_out()
-    reader = experiment.train.open("train", seed=experiment.seed)
-    evals = {name: pipeline.open(f"evals.{name}") for name, pipeline in experiment.evals.items()}
+    if experiment.reproducible:
+        compat.be_deterministic()
+    layout = experiment.parallel.lay_out(mapped=experiment.reproducible)
+    share = {"process": jax.process_index(), "num_processes": jax.process_count()}
+    reader = experiment.train.open("train", seed=experiment.seed, **share)
+    evals = {name: pipeline.open(f"evals.{name}", **share) for name, pipeline in experiment.evals.items()}
     _check_batches(experiment, layout)
     count = functools.partial(_to_steps, experiment, reader)
     total_steps = count("duration", experiment.duration)
@@ -84,7 +120,8 @@ def set_up(experiment: Experiment) -> Setup:
         schedule = experiment.optimizer.schedule(total_steps, to_steps)
     else:
         optimizer, schedule = _foreign_optimizer(experiment.optimizer), None
-    example = reader.batch(0)
+    # The same in all processes: a model may be initialized by what it sees.
+    example = (reader if reader.process == 0 else dataclasses.replace(reader, process=0)).at(0)
     setup = Setup(experiment, layout, reader, evals, total_steps, optimizer, schedule, example)
     _check_data(setup)
     return setup
@@ -114,6 +151,8 @@ def _check_batches(experiment: Experiment, layout: Layout) -> None:
             what = f"{size} does not divide by {of} ({layout.num_shards} devices"
             what += f" x {experiment.accumulate} micro-batches)" if of != layout.num_shards else ")"
             raise InputError(f"{field}.batch_size", what, f"nearest: {max(size // of, 1) * of}")
+        if experiment.reproducible:
+            num_virtual_shards(size, layout.num_shards, field)
 
 
 def _check_data(setup: Setup) -> None:
@@ -130,6 +169,18 @@ def _check_data(setup: Setup) -> None:
             raise InputError(f"evals.{name}", f"lacks the field {min(missing)!r} of the training data")
     for name, reader in setup.evals.items():
         check_batch(setup, next(reader.evaluation()), f"evals.{name}")
+
+
+def check_best(setup: Setup) -> None:
+    """Raises InputError if `best` names no metric that is reported: before the first step, not after an epoch."""
+    best = setup.experiment.best
+    if best is None:
+        return
+    name = best.metric.split("/")[0]
+    reported = setup.evaluator().names(setup.abstract_state.variables(), next(setup.evals[name].evaluation()))
+    known = [f"{name}/{metric}" for metric in reported]
+    if best.metric not in known:
+        raise InputError("best.metric", f"no {best.metric!r} is reported", did_you_mean(best.metric, known))
 
 
 def check_batch(setup: Setup, batch: Batch, field: str) -> None:

@@ -13,6 +13,7 @@ import optax
 
 from jaxai import metrics
 from jaxai.core import rng, tree
+from jaxai.parallel.tree_sum import tree_sum
 from jaxai.tasks.task import Out, Task
 from jaxai.training.state import TrainState
 
@@ -28,6 +29,9 @@ class StepOptions:
     accumulate: int = 1
     ema: float | None = None
     on_nonfinite: Literal["stop", "skip"] = "stop"
+    virtual_shards: int | None = None
+    """Into how many shards a batch is cut whose sums are taken in one order; None leaves the order to XLA."""
+    num_devices: int = 1
 
 
 def make_train_step(
@@ -44,8 +48,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Packed]:
         key = rng.step_key(options.seed, "train", state.step)
-        gradients, out = sum_gradients(task, state, batch, key, options)
-        gradients, total, weight, measured = _psum((gradients, out.total, out.weight, out.metrics), axis)
+        gradients, total, weight, measured, new_state = sum_batch(task, state, batch, key, options, axis)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(total) & jnp.isfinite(norm)
@@ -53,7 +56,7 @@ def make_train_step(
         def update() -> TrainState:
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-            model_state = state.model_state | _pmean(dict(out.model_state), axis)
+            model_state = state.model_state | new_state
             ema = _average(state.ema, params, options.ema, state.step) if options.ema is not None else None
             return state.replace(params=params, opt_state=opt_state, model_state=model_state, ema=ema)
 
@@ -72,6 +75,22 @@ def make_train_step(
         return new.replace(step=state.step + 1), Packed.of(measured)
 
     return train_step
+
+
+def sum_batch(
+    task: Task, state: TrainState, batch: Batch, key: jax.Array, options: StepOptions, axis: str | None
+) -> tuple[Any, jax.Array, jax.Array, dict[str, Any], dict[str, Any]]:
+    """Summed gradients, loss, weight and metrics of the whole batch, and the mean of the updated model state."""
+
+    def measure(part: Batch) -> Any:
+        gradients, out = sum_gradients(task, state, part, key, options)
+        return (gradients, out.total, out.weight, dict(out.metrics)), dict(out.model_state)
+
+    if options.virtual_shards is not None:
+        sums, states = tree_sum(measure, batch, options.virtual_shards, axis, options.num_devices)
+        return *sums, jax.tree.map(lambda x: x / options.virtual_shards, states)
+    sums, states = measure(batch)
+    return (*jax.lax.psum(sums, axis), jax.lax.pmean(states, axis)) if axis else (*sums, states)
 
 
 def sum_gradients(task: Task, state: TrainState, batch: Batch, key: jax.Array, options: StepOptions) -> tuple[Any, Out]:
@@ -100,14 +119,6 @@ def sum_gradients(task: Task, state: TrainState, batch: Batch, key: jax.Array, o
     # XLA on CPU runs a convolution's weight gradient inside a rolled loop 84 times slower (jax issue 12868).
     unroll = options.accumulate - 1 if jax.default_backend() == "cpu" else 1
     return jax.lax.scan(add, first, rest, unroll=unroll)[0]
-
-
-def _psum(sums: Any, axis: str | None) -> Any:
-    return jax.lax.psum(sums, axis) if axis else sums
-
-
-def _pmean(state: Any, axis: str | None) -> Any:
-    return jax.lax.pmean(state, axis) if axis else state
 
 
 def _average(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from jaxai.core import tree
+from jaxai.core.errors import InputError, JaxaiError
 
 
 class Traced:
@@ -18,7 +20,8 @@ class Traced:
     def __call__(self, state: Any, batch: Any) -> Any:
         named = tree.flatten({"state": state, "batch": batch})
         self.signatures.append({name: f"{x.dtype}{list(x.shape)}" for name, x in named.items()})
-        return self._fn(state, batch)
+        with tracing("task.loss"):
+            return self._fn(state, batch)
 
     def last_change(self) -> str:
         """What was new in the last trace, such as `batch/image was uint8[64, 8], is uint8[32, 8]`."""
@@ -29,3 +32,15 @@ class Traced:
             if old.get(name) != new.get(name)
         ]
         return "; ".join(changed[:3]) or "the placement of an argument changed"
+
+
+@contextlib.contextmanager
+def tracing(field: str) -> Iterator[None]:
+    """What a user's own model or task raises while it is traced, as one line naming `field`."""
+    try:
+        yield
+    except JaxaiError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise InputError(field, f"{type(error).__name__}: {text}", "--debug shows where") from error

@@ -66,7 +66,7 @@ def run(spec: dict) -> dict:
     for info in jaxai.steps(experiment(spec), folder, resume_anyway=True):
         losses.append(info.metrics()["loss"])
         if info.step == spec.get("kill_at"):
-            while not (folder / "checkpoints" / "3").exists():
+            while not (folder / "checkpoints" / "3" / "seal.json").exists():
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
         if info.step == info.total_steps:

@@ -1,0 +1,160 @@
+"""One run a folder: a lock that says who holds it, refuses a second run at once and takes over a dead one's.
+
+The file `lock` names the host, process and start of its holder. On the holder's own host the process table says whether
+it lives; elsewhere the time at which it last touched the file does. The same touch, every second, tells the run that
+its folder has vanished or can no longer be written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxai.core.errors import InputError, StorageError
+
+NAME = "lock"
+TOUCH_SECONDS = 1.0
+DEAD_SECONDS = 60.0
+"""A holder on another host that has not touched its lock for so long is dead."""
+
+
+class Lock:
+    """The lock of a run folder, held while entered."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / NAME
+        self.fault: StorageError | None = None
+        """Why the folder can no longer be written, if it cannot."""
+        self._owner = _myself()
+        self._over = threading.Event()
+        self._toucher = threading.Thread(target=self._touch, name="jaxai lock", daemon=True)
+
+    def __enter__(self) -> Lock:
+        """Takes the lock; raises InputError naming who holds it, StorageError if the folder cannot be written."""
+        try:
+            with _guarded(self.path) as descriptor:
+                _refuse(self.path, os.pread(descriptor, 4096, 0))
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(self._owner).encode(), 0)
+                os.fsync(descriptor)
+        except OSError as error:
+            raise StorageError(str(self.path), f"cannot be written: {error.strerror or error}") from error
+        self._toucher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._toucher.join()
+        with contextlib.suppress(OSError), _guarded(self.path, create=False) as descriptor:
+            if _parse(os.pread(descriptor, 4096, 0)) == self._owner:
+                self.path.unlink()
+
+    def check(self) -> None:
+        """Raises StorageError if the folder is known to have vanished or to be read-only; costs nothing."""
+        if self.fault is not None:
+            raise self.fault
+
+    def _touch(self) -> None:
+        while not self._over.wait(TOUCH_SECONDS) and self.fault is None:
+            try:
+                os.utime(self.path)
+                if _parse(self.path.read_bytes()) != self._owner:
+                    self.fault = StorageError(str(self.path), "was taken by another run")
+            except OSError as error:
+                self.fault = StorageError(str(self.path.parent), f"can no longer be written: {error.strerror or error}")
+
+
+def refuse_if_held(folder: Path) -> None:
+    """Raises InputError if a living run holds `folder`; changes nothing."""
+    with contextlib.suppress(OSError):
+        _refuse(folder / NAME, (folder / NAME).read_bytes())
+
+
+@contextlib.contextmanager
+def _guarded(path: Path, create: bool = True) -> Iterator[int]:
+    """The open lock file, which nobody else reads and writes meanwhile."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Whoever let go of the lock while this process waited has removed the file that it waited for.
+            if _same_file(path, descriptor):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _same_file(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _refuse(path: Path, content: bytes) -> None:
+    owner = _parse(content)
+    if owner is not None and _lives(owner, path):
+        what = f"is in use by process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
+        raise InputError(str(path.parent), what, "wait for it, stop it, or choose another folder with --run")
+
+
+def _parse(content: bytes) -> dict[str, Any] | None:
+    """The owner that a lock names; None if it was torn while being written, and so protects nothing."""
+    try:
+        owner = json.loads(content)
+    except ValueError:
+        return None
+    return owner if isinstance(owner, dict) else None
+
+
+def _lives(owner: dict[str, Any], path: Path) -> bool:
+    mine = _myself()
+    if (owner.get("host"), owner.get("processes")) == (mine["host"], mine["processes"]):
+        return isinstance(owner.get("pid"), int) and owner.get("start") == _start(owner["pid"])
+    return time.time() - path.stat().st_mtime < DEAD_SECONDS
+
+
+def _myself() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "processes": _table(),
+        "pid": os.getpid(),
+        "start": _start(os.getpid()),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+
+
+def _table() -> str:
+    """Which table of processes a pid means: containers on one host have their own, and a reboot begins anew."""
+    parts = []
+    with contextlib.suppress(OSError):
+        parts = [str(Path("/proc/self/ns/pid").readlink()), Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
+    return " ".join(parts)
+
+
+def _start(pid: int) -> str | None:
+    """When process `pid` started, which tells it from a later one of the same number; None if it does not live."""
+    try:
+        # The name in brackets may hold anything; the start is the 20th field behind it.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+    except OSError:
+        pass
+    if Path("/proc/self").exists():
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "unknown"
