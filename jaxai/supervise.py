@@ -31,13 +31,18 @@ def supervise(command: Sequence[str], folder: Path, restarts: int) -> int:
     if restarts < 0:
         raise InputError("--restarts", f"must not be negative, is {restarts}")
     told: list[int] = []
+    waiting: list[int] = []
     child: subprocess.Popen[bytes] | None = None
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         del frame
         told.append(number)
-        if child is not None:
-            child.send_signal(number)
+        waiting.append(number)
+        send()
+
+    def send() -> None:
+        while child is not None and waiting:
+            child.send_signal(waiting.pop())
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -46,7 +51,9 @@ def supervise(command: Sequence[str], folder: Path, restarts: int) -> int:
             newest = _newest(folder)
             # A session of its own: the terminal's Ctrl-C reaches it once, through this process.
             child = subprocess.Popen(command, start_new_session=True)
+            send()  # what came before there was a child to send it to
             code = child.wait()
+            child = None
             code = code if code >= 0 else 128 - code
             if code in FINAL or told:
                 return code

@@ -23,6 +23,7 @@ FILES = sorted(FOLDER.glob("*.py"))
 PARAMETERS = {
     "cifar10_cnn": 4_275_081,  # with 9 classes; 4,275,594 with 10
     "digits_convnet": 240_074,
+    "digits_reproducible": 160 + 4_640 + 32_832 + 650,
     "digits_mlp_plain_jax": 64 * 128 + 128 + 128 * 10 + 10,
     "digits_softmax": 64 * 10 + 10,
     "mnist_cnn": 93_322,

@@ -61,7 +61,7 @@ class Checkpoints:
     keep_best: int = 1
     """How many of the best, by `Experiment.best`, are kept besides."""
     keep_every: Duration | None = None
-    """Interval whose checkpoints are all kept for good."""
+    """Interval of which the first checkpoint is kept for good."""
     verify: bool = True
     """Whether every byte is held to its checksum before a checkpoint is used; files and sizes always are."""
     on_failure: Literal["stop", "continue"] = "stop"

@@ -28,7 +28,7 @@ LOST_SECONDS = 8.0
 JOIN_SECONDS = 300
 LEAD = 8
 """Steps that a process may dispatch before the first of them has ended."""
-_ANSWER_MILLISECONDS = 600_000
+_ANSWER_MILLISECONDS = 3_600_000
 _count = itertools.count()
 
 
@@ -43,7 +43,7 @@ def join(coordinator: str | None, num_processes: int | None, process: int | None
         raise InputError(missing[0], "is missing: --coordinator, --processes and --process go together")
     if coordinator is not None and num_processes is not None and process is not None:
         host, colon, port = coordinator.rpartition(":")
-        if not host or not colon or not port.isdigit() or not 0 < int(port) < 65536:
+        if not host or not colon or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
             raise InputError("--coordinator", f"{coordinator!r} is not HOST:PORT", "such as localhost:9876")
         if num_processes < 1:
             raise InputError("--processes", f"must be at least 1, is {num_processes}")

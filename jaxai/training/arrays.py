@@ -15,11 +15,15 @@ import jax.numpy as jnp
 
 from jaxai.core import tree
 from jaxai.core.errors import InputError
-from jaxai.training.seal import read_json, walk
+from jaxai.training.seal import MAX_BYTES, read_json, walk
 
 HEADER = ".zarray"
-_ORBAX_FILES = {"_METADATA", "_sharding", "commit_success.txt"}
+_NOTES = "_METADATA"
+_ORBAX_FILES = {_NOTES, "_sharding", "commit_success.txt"}
 _ORBAX_FOLDERS = {"array_metadatas"}
+_ARRAY_TYPES = {"jax.Array", "np.ndarray", "scalar"}
+_EMPTY_TYPES = {"None", "Dict", "List", "Tuple", "NamedTuple"}
+_MAX_RANK = 32
 
 Signature = tuple[tuple[int, ...], str]
 
@@ -30,6 +34,8 @@ def check_arrays(state: Path, expected: Any = None) -> None:
     Opens headers only; their sizes are bounded by the bytes that are there.
     """
     found = {name: _signature(state / name, files) for name, files in _by_array(state).items()}
+    if _noted(state / _NOTES) != found.keys():
+        raise InputError(str(state / _NOTES), "is damaged: it lists other arrays than are there")
     if expected is None:
         return
     ours = {path.replace("/", "."): path for path in tree.flatten(expected)}
@@ -47,11 +53,31 @@ def _by_array(state: Path) -> dict[str, dict[str, int]]:
     for name, size in walk(state).items():
         folder, _, file = name.rpartition("/")
         if folder in _ORBAX_FOLDERS or (not folder and name in _ORBAX_FILES):
+            if size > MAX_BYTES:
+                raise InputError(str(state / name), f"is damaged: it has {size:,} bytes")
             continue
         if not folder or "/" in folder:
             raise InputError(str(state / name), "is damaged: no such file belongs to a checkpoint")
         arrays.setdefault(folder, {})[file] = size
     return arrays
+
+
+def _noted(notes: Path) -> set[str]:
+    """The arrays that Orbax will look for: each must be a folder here, or their names may lead anywhere."""
+    data = read_json(notes)
+    names = set()
+    try:
+        for entry in data["tree_metadata"].values():
+            kind = entry["value_metadata"]["value_type"]
+            if kind in _ARRAY_TYPES:
+                names.add(".".join(str(key["key"]) for key in entry["key_metadata"]))
+            elif kind not in _EMPTY_TYPES or not entry["value_metadata"]["skip_deserialize"]:
+                raise ValueError(f"an unknown type {str(kind)[:50]!r}")
+        if data.get("use_ocdbt") or data.get("use_zarr3"):
+            raise ValueError("another format of arrays")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(str(notes), f"is damaged: {type(error).__name__}: {error}") from error
+    return names
 
 
 def _signature(folder: Path, files: Mapping[str, int]) -> Signature:
@@ -62,9 +88,10 @@ def _signature(folder: Path, files: Mapping[str, int]) -> Signature:
         dtype = jnp.dtype(str(header["dtype"]))
         numeric = any(jnp.issubdtype(dtype, kind) for kind in (jnp.number, jnp.bool_))
         plain = [header[name] for name in ("compressor", "filters")] == [None, None] and header["order"] == "C"
-        lengths = all(type(n) is int and n >= 0 for n in shape) and all(type(n) is int and n > 0 for n in chunks)
+        lengths = all(type(n) is int and 0 <= n < 2**63 for n in shape)
+        lengths = lengths and all(type(n) is int and 0 < n < 2**63 for n in chunks)
         plain = plain and header.get("dimension_separator", ".") == "."
-        if not (plain and lengths and numeric) or len(shape) != len(chunks):
+        if not (plain and lengths and numeric and dtype.isnative) or not len(shape) == len(chunks) <= _MAX_RANK:
             raise ValueError("an unknown form of array")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(str(folder / HEADER), f"is damaged: {type(error).__name__}: {error}") from error
@@ -77,7 +104,7 @@ def _signature(folder: Path, files: Mapping[str, int]) -> Signature:
     for name, size in parts.items():
         places = name.split(".") if shape else [name]
         inside = len(places) == max(len(counts), 1) and all(
-            place.isascii() and place.isdigit() and int(place) < count
+            place.isascii() and place.isdigit() and int(place) < count and str(int(place)) == place
             for place, count in zip(places, counts or [1], strict=True)
         )
         if not inside or size != chunk_bytes:

@@ -56,6 +56,9 @@ class CheckpointFolder:
         if not path.is_dir():
             raise InputError(str(path), "no such checkpoint", f"saved: {', '.join(map(str, self.steps()))}")
         sealed = seal.verify(path, contents=self._verify)
+        for name, (size, _) in sealed.files.items():
+            if size > seal.MAX_BYTES and not name.startswith("state/"):
+                raise InputError(str(path / name), f"is damaged: it has {size:,} bytes")
         check_arrays(path / "state", abstract)
         return sealed
 
@@ -66,8 +69,11 @@ class CheckpointFolder:
         items = ocp.args.Composite(state=ocp.args.PyTreeRestore(abstract, restore_args=arguments), data=json, meta=json)
         with self._reading(step) as path:
             found: Any = self._orbax.restore(path, args=items)
-            data = found["data"]
-            return Restored(found["state"], int(data["position"]), dict(data["fingerprint"]), dict(found["meta"]))
+            data, meta = found["data"], found["meta"]
+            if type(data["position"]) is not int or not 0 <= data["position"] == seal.read(path).position:
+                raise ValueError(f"position {data['position']} in data is not the seal's")
+            _check_numbers(meta)
+            return Restored(found["state"], data["position"], dict(data["fingerprint"]), dict(meta))
 
     def restore_params(self, step: int) -> Any:
         """The parameters of `step`, averaged ones where there are any, whatever else was saved; on the first device."""
@@ -99,6 +105,15 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in folder.iterdir() if is_step(path.name) and (path / seal.NAME).is_file())
 
 
+def _check_numbers(meta: Mapping[str, Any]) -> None:
+    """Raises an error unless what the loop computes with are numbers."""
+    entries = [(entry["step"], *entry["values"].values()) for entry in meta.get("history", [])]
+    lists = [meta.get("interval") or [], meta.get("losses") or [], *entries]
+    found = [meta.get("seconds", 0.0), meta.get("rolled_back", 0), *(x for values in lists for x in values)]
+    if not all(x is None or type(x) in (int, float) for x in found):
+        raise ValueError("meta holds something else where numbers belong")
+
+
 def is_step(name: str) -> bool:
     """Whether a folder of this name can be a checkpoint."""
     return name.isascii() and name.isdigit() and str(int(name)) == name
@@ -121,14 +136,16 @@ def retain(
     best: Best | None,
     every: int | None = None,
 ) -> set[int]:
-    """Which of `steps` to keep: the newest, the best of those with a finite score, and multiples of `every`."""
+    """Which of `steps` to keep: the newest, the best with a finite score, and the first of each `every` steps."""
     keep = set(sorted(steps)[-policy.keep_last :])
     if best is not None:
         sign = -1 if best.mode == "max" else 1
         scored = [(sign * score, step) for step in steps if (score := scores.get(step)) is not None]
         # Ties go to the earlier step, which is where the early-stopping rule saw the improvement.
         keep |= {step for _, step in sorted(s for s in scored if math.isfinite(s[0]))[: policy.keep_best]}
-    return keep | {step for step in steps if every is not None and step % every == 0}
+    # The first of an interval, not its multiple: checkpoints need not fall on one.
+    milestones = {step // every: step for step in sorted(steps, reverse=True) if step >= every} if every else {}
+    return keep | set(milestones.values())
 
 
 def quiet_orbax() -> None:

@@ -136,7 +136,9 @@ class Keeper:
                 self._saver.set_aside(bad)
             return step
         if passed:
-            raise next(iter(passed.values()))
+            newest = next(iter(passed.values()))
+            fix = newest.fix or "no other checkpoint is good; choose another folder with --run"
+            raise InputError(newest.field, newest.what, fix)
         return None
 
 

@@ -104,14 +104,17 @@ def _refuse(path: Path, content: bytes) -> None:
     owner = _parse(content)
     if owner is not None and _lives(owner, path):
         what = f"is in use by process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
-        raise InputError(str(path.parent), what, "wait for it, stop it, or choose another folder with --run")
+        fix = "wait for it, stop it, or choose another folder with --run"
+        if owner == {**_myself(), "since": owner.get("since")}:
+            fix = "this process itself: close() the steps() that it has begun, or choose another folder"
+        raise InputError(str(path.parent), what, fix)
 
 
 def _parse(content: bytes) -> dict[str, Any] | None:
     """The owner that a lock names; None if it was torn while being written, and so protects nothing."""
     try:
         owner = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return owner if isinstance(owner, dict) else None
 

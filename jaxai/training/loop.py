@@ -79,7 +79,7 @@ class Loop:
         self._traced, self._num_traces = Traced(self.setup.train_step()), 0
         self._train_step = self._layout.compile_step(self._traced)
         self._evaluate = self.setup.evaluator()
-        self._signals, self._peers = Signals(), Peers()
+        self._signals, self._peers, self._primary = Signals(), Peers(), is_primary()
         self._watchdog = Watchdog(watchdog, self._peers.behind)
         self._keeper = None
         if folder is not None:
@@ -185,6 +185,9 @@ class Loop:
 
     def steps(self) -> Iterator[Step]:
         """The loop itself."""
+        return self._steps() if jax.process_count() == 1 else self._blaming_steps()
+
+    def _blaming_steps(self) -> Iterator[Step]:
         with self._peers.blaming():
             yield from self._steps()
 
@@ -281,7 +284,7 @@ class Loop:
         if self._save_every is not None:
             return self.step % self._save_every == 0
         # Clocks differ: one process looks at its own, and all save at one step.
-        if is_primary() and time.monotonic() - self._last_save >= self.experiment.checkpoint.every.count * 60:
+        if self._primary and time.monotonic() - self._last_save >= self.experiment.checkpoint.every.count * 60:
             self._peers.ask("save")
         return self._peers.due("save", self.step) is not None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import logging
 import shutil
 import threading
 import time
@@ -19,13 +20,14 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from jaxai.core.errors import StorageError
+from jaxai.core.errors import InputError, StorageError
 from jaxai.experiment.declaration import Checkpoints
 from jaxai.training import seal
 from jaxai.training.checkpoint import first_line, handler, is_step, quiet_orbax, saved_steps
 
 DAMAGED = "damaged-"
 _TEMPORARY = ".orbax-checkpoint-tmp"
+_log = logging.getLogger("jaxai")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Saver:
         self._orbax = ocp.AsyncCheckpointer(handler(), async_options=options)
         with self._storing("the folder"):
             folder.mkdir(exist_ok=True)
-            self._remove_unsealed()
+        if self._primary:
+            self._clear()
 
     def save(self, job: Job, state: Any) -> None:
         """Starts saving, once the save before has ended; returns when the state is copied off the devices."""
@@ -89,13 +92,16 @@ class Saver:
 
     def news(self) -> tuple[list[int], list[StorageError]]:
         """The steps saved, and the failures met, since this was last asked; waits for nothing."""
+        if self._thread is None and not self._saved and not self._failures:
+            return [], []
         saved = [self._saved.popleft() for _ in range(len(self._saved))]
         failures = [self._failures.popleft() for _ in range(len(self._failures))]
-        if self._thread is not None and not self._overdue and time.monotonic() > self._deadline:
-            self._overdue = self._thread.is_alive()
-            if self._overdue:
-                what = f"the checkpoint under way is not saved after {self._policy.deadline:g} s"
-                failures.append(StorageError(str(self.folder), what))
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread = None
+        elif self._thread is not None and not self._overdue and time.monotonic() > self._deadline:
+            self._overdue = True
+            what = f"the checkpoint under way is not saved after {self._policy.deadline:g} s"
+            failures.append(StorageError(str(self.folder), what))
         return saved, failures
 
     def wait(self) -> None:
@@ -109,8 +115,7 @@ class Saver:
         """Renames a damaged step, so that it neither counts as saved nor stands in the way of being saved again."""
         target = self.folder / f"{DAMAGED}{step}"
         with self._storing(f"step {step:,}"):
-            if target.exists():
-                shutil.rmtree(target)
+            _remove(target)
             (self.folder / str(step)).rename(target)
 
     def _finish(self, job: Job) -> None:
@@ -125,7 +130,9 @@ class Saver:
         except StorageError as error:
             self._failures.append(error)
             with contextlib.suppress(OSError):
-                self._remove_unsealed()
+                self._remove_torn()
+                if not (path / seal.NAME).exists():
+                    _remove(path)
 
     def _retain(self, job: Job) -> None:
         """Deletes what `job` says is not kept, after the step that replaces it is found whole."""
@@ -137,17 +144,32 @@ class Saver:
             seal.sync_folder(self.folder / str(step))
             shutil.rmtree(self.folder / str(step))
         for path in self.folder.glob(f"{DAMAGED}*"):
-            if int(path.name.removeprefix(DAMAGED)) <= job.step:
-                shutil.rmtree(path)
+            name = path.name.removeprefix(DAMAGED)
+            if is_step(name) and int(name) <= job.step:
+                _remove(path)
 
-    def _remove_unsealed(self) -> None:
-        """Removes what a save left behind that did not come to its end."""
-        if not self._primary:
-            return
-        for path in self.folder.iterdir():
-            name, torn, _ = path.name.partition(_TEMPORARY)
-            if is_step(name) and (torn or not (path / seal.NAME).exists()):
-                shutil.rmtree(path)
+    def _clear(self) -> None:
+        """Removes what a killed run was about to write or delete; raises InputError where that explains too little."""
+        sealed = saved_steps(self.folder)
+        unsealed = [int(path.name) for path in self.folder.iterdir() if is_step(path.name)]
+        unsealed = sorted(set(unsealed) - set(sealed))
+        if not sealed and len(unsealed) > 1:
+            # A run that was killed leaves at most one: these were sealed once, or written by something else.
+            what = f"the steps {', '.join(map(str, unsealed))} have no seal, and none is good"
+            raise InputError(str(self.folder), what, "choose another folder with --run")
+        with self._storing("the folder"):
+            self._remove_torn()
+            for step in unsealed:
+                if sealed and step < sealed[-1]:
+                    _remove(self.folder / str(step))
+                else:
+                    path = self.folder / str(step) / seal.NAME
+                    _log.warning("jaxai: warning: %s is missing: the step was not saved to its end", path)
+                    self.set_aside(step)
+
+    def _remove_torn(self) -> None:
+        for path in self.folder.glob(f"*{_TEMPORARY}*"):
+            _remove(path)
 
     @contextlib.contextmanager
     def _storing(self, what: str) -> Any:
@@ -156,6 +178,14 @@ class Saver:
             yield
         except Exception as error:
             raise StorageError(str(self.folder), f"{what} cannot be saved: {first_line(error)}") from error
+
+
+def _remove(path: Path) -> None:
+    """Removes a folder, or what stands in the place of one."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def check_space(folder: Path, num_bytes: int) -> None:

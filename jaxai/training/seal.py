@@ -21,9 +21,11 @@ from jaxai.core.errors import InputError
 
 NAME = "seal.json"
 _VERSION = 1
-_MAX_BYTES = 2**26
-"""Of a file of JSON: enough for a hundred thousand files, too little to exhaust memory."""
+MAX_BYTES = 2**24
+"""Of a file of JSON: enough for a hundred thousand files, too little to exhaust memory or patience."""
 _THREADS = 2
+_STRAY = 1000
+"""How many files that are not part of a checkpoint are looked at, to name one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +70,21 @@ def write(folder: Path, *, step: int, position: int, experiment: str, finite: bo
 
 def read(folder: Path) -> Seal:
     """The seal of `folder`; raises InputError naming the file if it is missing or is not what was written."""
+    if folder.is_symlink():
+        raise InputError(str(folder), "is damaged: it is a link")
     data = read_json(folder / NAME)
     body = data.get("seal")
-    if not isinstance(body, dict) or data.get("sha256") != _checksum(body):
-        raise InputError(str(folder / NAME), "is damaged: its checksum differs")
-    if body.get("version") != _VERSION or str(body.get("step")) != folder.name:
-        what = f"is of version {body.get('version')}, step {body.get('step')}"
-        raise InputError(str(folder / NAME), what, f"version {_VERSION}, step {folder.name} is expected")
     try:
+        if not isinstance(body, dict) or data.get("sha256") != _checksum(body):
+            raise InputError(str(folder / NAME), "is damaged: its checksum differs")
+        if body.get("version") != _VERSION or str(body.get("step")) != folder.name:
+            what = f"is of version {body.get('version')!r}, step {body.get('step')!r}"[:100]
+            raise InputError(str(folder / NAME), what, f"version {_VERSION}, step {folder.name} is expected")
         files = {str(name): (int(size), str(digest)) for name, (size, digest) in body["files"].items()}
         return Seal(int(body["step"]), int(body["position"]), str(body["experiment"]), body["finite"] is True, files)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(str(folder / NAME), f"is damaged: {type(error).__name__}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        what = f"is damaged: {type(error).__name__}: {error}"[:200]
+        raise InputError(str(folder / NAME), what) from error
 
 
 def verify(folder: Path, *, contents: bool = True) -> Seal:
@@ -88,7 +93,7 @@ def verify(folder: Path, *, contents: bool = True) -> Seal:
     Raises InputError naming the first file that differs. Nothing outside the folder is opened.
     """
     seal = read(folder)
-    found = walk(folder, at_most=len(seal.files) + 1)
+    found = walk(folder, at_most=len(seal.files) + _STRAY)
     found.pop(NAME, None)
     for name in sorted(seal.files.keys() | found.keys()):
         if name not in found:
@@ -127,7 +132,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
                 raise InputError(str(path), "is damaged: it is no small regular file")
             data = json.loads(file.read())
     except OSError as error:

@@ -117,7 +117,7 @@ CASES = [
     case(
         "another experiment",
         TRAIN + " --seed 1 --train.batch-size 16",
-        "run: holds a run of another experiment: train.batch_size 32 -> 16, seed 0 -> 1",
+        "run: holds a run of another experiment: seed 0 -> 1",
         "choose another folder with --run",
     ),
     case(
@@ -133,27 +133,33 @@ CASES = [
     ),
     *(
         case(
-            f"checkpoint: {name}", TRAIN, "run/checkpoints/4: is damaged", "delete it to use an older one", damage=harm
+            f"checkpoints: {name}",
+            TRAIN,
+            f"run/checkpoints/4/{file}",
+            "is damaged",
+            "no other checkpoint is good",
+            damage=lambda run, harm=harm: [harm(f"checkpoints/{step}")(run) for step in (2, 4)],
         )
-        for name, harm in {
-            "no state": remove("checkpoints/4/state"),
-            "no meta": remove("checkpoints/4/meta"),
-            "no position": remove("checkpoints/4/data"),
-            "meta truncated": halve("checkpoints/4/meta/metadata"),
-            "meta empty": write("checkpoints/4/meta/metadata", ""),
-            "position truncated": write("checkpoints/4/data/metadata", '{"pos'),
-            "position without its number": write("checkpoints/4/data/metadata", "{}"),
-            "largest array truncated": halve("checkpoints/4/state/params.*/*"),
-            "no array": remove("checkpoints/4/state/params.head.kernel"),
-            "state description truncated": halve("checkpoints/4/state/_METADATA"),
-            "no state description": unlink("checkpoints/4/state/_METADATA"),
-            "no array description": unlink("checkpoints/4/state/params.head.kernel/.zarray"),
-        }.items()
+        for name, file, harm in [
+            ("no state", "state/", lambda step: remove(f"{step}/state")),
+            ("no meta", "meta/", lambda step: remove(f"{step}/meta")),
+            ("no position", "data/", lambda step: remove(f"{step}/data")),
+            ("meta truncated", "meta/metadata", lambda step: halve(f"{step}/meta/metadata")),
+            ("meta empty", "meta/metadata", lambda step: write(f"{step}/meta/metadata", "")),
+            ("position truncated", "data/metadata", lambda step: write(f"{step}/data/metadata", '{"pos')),
+            ("largest array truncated", "state/params.", lambda step: halve(f"{step}/state/params.*/*")),
+            ("no array", "state/params.", lambda step: remove(f"{step}/state/params.head.kernel")),
+            ("state description truncated", "state/_METADATA", lambda step: halve(f"{step}/state/_METADATA")),
+            ("no state description", "state/_METADATA", lambda step: unlink(f"{step}/state/_METADATA")),
+            ("no array description", "state/", lambda step: unlink(f"{step}/state/params.head.kernel/.zarray")),
+            ("seal truncated", "seal.json", lambda step: halve(f"{step}/seal.json")),
+        ]
     ),
     case(
         "checkpoint: evaluated",
         "evaluate run --step 4",
-        "run/checkpoints/4: is damaged",
+        "run/checkpoints/4/state/params.",
+        "is damaged",
         damage=halve("checkpoints/4/state/params.*/*"),
     ),
     case(
