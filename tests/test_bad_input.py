@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from jaxai.cli import main
-from tests.bad_input import commands, data, fields, runs
+from tests.bad_input import commands, data, faults, fields, harm, runs
 from tests.bad_input.cases import Case, check_line, experiment_file
 
 Command = Callable[..., tuple[int, str]]
@@ -83,6 +84,15 @@ def test_experiments_that_never_start(command, bad: Case):
     assert contents(Path("run")) == {}
 
 
+@pytest.mark.parametrize("bad", [*faults.FIELDS, *faults.TRACED, *faults.SOURCES], ids=str)
+def test_mistakes_in_code_of_ones_own(command, bad: Case):
+    Path("bad.py").write_text(faults.own_file(bad.given))
+    check_line(*command("train", "bad.py", "--run", "run", "--display", "none"), bad.says)
+    assert not Path("run/checkpoints").exists() or not list(Path("run/checkpoints").iterdir())
+    assert not Path("run/results.json").exists()
+    assert not Path("run/lock").exists()
+
+
 @pytest.mark.parametrize("bad", data.LATER, ids=str)
 def test_data_that_turns_bad_on_the_way(command, bad: Case):
     check_line(*train(command, bad.given), bad.says)
@@ -130,7 +140,7 @@ def test_files(command, bad: Case):
     assert not Path("run").exists()
 
 
-@pytest.mark.parametrize("bad", commands.COMMANDS, ids=str)
+@pytest.mark.parametrize("bad", [*commands.COMMANDS, *faults.COMMANDS], ids=str)
 def test_commands(command, bad: Case):
     Path("GOOD.py").write_text(experiment_file(""))
     Path("notes.txt").write_text("notes")
@@ -141,7 +151,7 @@ def test_commands(command, bad: Case):
     assert contents(Path()) == before
 
 
-@pytest.mark.parametrize("bad", commands.OVERRIDES, ids=str)
+@pytest.mark.parametrize("bad", [*commands.OVERRIDES, *faults.OVERRIDES], ids=str)
 def test_overrides(command, bad: Case):
     Path("GOOD.py").write_text(experiment_file(""))
     check_line(*command("train", "GOOD.py", *bad.given.split(), "--run", "run", "--display", "none"), bad.says)
@@ -150,7 +160,7 @@ def test_overrides(command, bad: Case):
 
 # What Orbax was reading when it met the damage is thrown away while it waits, of which Python tells.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("bad", runs.CASES, ids=str)
+@pytest.mark.parametrize("bad", [*runs.CASES, *harm.RUNS], ids=str)
 def test_runs(command, run_folder, bad: runs.RunCase):
     bad.damage(run_folder)
     before = contents(run_folder.parent)
@@ -189,3 +199,48 @@ def test_debug_shows_where_it_comes_from(command):
 
     with pytest.raises(InputError, match=r"missing\.py: no such file"):
         command("train", "missing.py", "--debug")
+
+
+@pytest.mark.parametrize("bad", harm.STORAGE, ids=str)
+def test_places_that_cannot_be_written(command, run_folder, bad: runs.RunCase):
+    bad.damage(run_folder)
+    before = contents(run_folder / "checkpoints")
+    check_line(*command(*bad.command.split()), bad.says, exit_code=3)
+    assert contents(run_folder / "checkpoints") == before
+
+
+def test_a_disk_without_room_for_two_checkpoints(command, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**40, 2**40 - 100, 100))
+    Path("GOOD.py").write_text(experiment_file(""))
+    code, printed = command("train", "GOOD.py", "--run", "run", "--display", "none")
+    check_line(code, printed, ("run/checkpoints: has 0 MiB free, its checkpoints need", "free some"), exit_code=3)
+    assert contents(Path("run")) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bad", faults.PROCESSES, ids=str)
+def test_a_mistake_is_told_within_three_seconds(tmp_path, bad: Case):
+    (tmp_path / "GOOD.py").write_text(experiment_file(""))
+    (tmp_path / "held").mkdir()
+    harm.hold(since="today")(tmp_path / "held")
+    seconds = []
+    for _ in range(2):  # what else the machine does may be in the way once
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "jaxai", *bad.given.split()], cwd=tmp_path, capture_output=True, text=True
+        )
+        seconds.append(time.monotonic() - began)
+        check_line(done.returncode, done.stderr, bad.says)
+        if seconds[-1] < 3:
+            break
+    assert min(seconds) < 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("devices", "bad"), faults.DEVICES, ids=str)
+def test_mistakes_about_several_devices(tmp_path, devices, bad: Case):
+    (tmp_path / "bad.py").write_text(experiment_file(bad.given))
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "jaxai", "train", "bad.py", "--run", "run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | flags)
+    check_line(done.returncode, done.stderr, bad.says)

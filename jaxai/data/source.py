@@ -86,6 +86,10 @@ def open_source(source: Any, field: str = "source") -> Source:
         except InputError as error:
             what = str(error).removeprefix(f"{error.field}: ")
             raise InputError(f"{field}.{error.field}", what) from error
+        except Exception as error:
+            raise InputError(field, f"cannot be opened: {type(error).__name__}: {error}") from error
+    if isinstance(source, type):
+        raise InputError(field, f"is the class {source.__name__}, not a dataset", f"{source.__name__}(...)")
     if isinstance(source, str):
         raise InputError(field, f"{source!r} is text, not a dataset", f"jaxai.data.tfds.Tfds({source!r})")
     if isinstance(source, Mapping):
@@ -93,7 +97,11 @@ def open_source(source: Any, field: str = "source") -> Source:
     if not isinstance(source, Source):
         name = type(source).__name__
         raise InputError(field, f"{name} is not a dataset", "it needs __len__ and __getitem__")
-    if len(source) == 0:
+    try:
+        num_examples = len(source)
+    except Exception as error:
+        raise InputError(field, f"its length cannot be read: {type(error).__name__}: {error}") from error
+    if num_examples == 0:
         raise InputError(field, "has no examples")
     return source
 
@@ -115,7 +123,13 @@ def read(
     indices = np.asarray(indices, dtype=np.int64)
     batch = getattr(source, "batch", None)
     if batch is not None:
-        return _check_batch(batch(indices), indices, field, spec)
+        try:
+            columns = batch(indices)
+        except Exception as error:
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            what = f"a batch of {len(indices)} examples cannot be read: {kind}{error}"
+            raise InputError(field, what) from error
+        return _check_batch(columns, indices, field, spec)
     if indices.size == 0:
         first = spec or example_spec(source, field)
         return {name: np.empty((0, *shape), dtype) for name, (shape, dtype) in first.items()}
@@ -201,7 +215,16 @@ def _check_example(example: Any, index: int, field: str) -> dict[str, np.ndarray
         raise InputError(field, f"{where}: is {kind}, not a dict", 'give {"image": ..., "label": ...}')
     if not example:
         raise InputError(field, f"{where}: is an empty dict")
-    return {str(name): _numeric(np.asarray(value), name, where, field) for name, value in example.items()}
+    return {
+        str(name): _numeric(_array(value, name, where, field), name, where, field) for name, value in example.items()
+    }
+
+
+def _array(value: Any, name: Any, where: str, field: str) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(field, f"{where}: {name} is no array: {error}") from error
 
 
 def _numeric(array: np.ndarray, name: Any, where: str, field: str) -> np.ndarray:
@@ -242,7 +265,9 @@ def _check_batch(columns: Any, indices: np.ndarray, field: str, spec: Spec | Non
     """The answer of a source's own `batch`, held to the same rules."""
     if not isinstance(columns, Mapping) or not columns:
         raise InputError(field, f"batch() gave {type(columns).__name__}, not a dict of arrays")
-    arrays = {str(name): _numeric(np.asarray(v), name, "batch()", field) for name, v in columns.items()}
+    arrays = {
+        str(name): _numeric(_array(v, name, "batch()", field), name, "batch()", field) for name, v in columns.items()
+    }
     for name, array in arrays.items():
         if array.ndim == 0 or len(array) != len(indices):
             what = f"batch() gave {name} with shape {list(array.shape)} for {len(indices)} indices"

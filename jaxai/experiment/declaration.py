@@ -77,6 +77,8 @@ class Checkpoints:
             raise InputError("checkpoint.keep_best", f"must not be negative, is {self.keep_best}")
         if not self.deadline > 0:
             raise InputError("checkpoint.deadline", f"must be positive, is {self.deadline:g}")
+        if self.deadline > 1e9:
+            raise InputError("checkpoint.deadline", f"must be at most 1e9 seconds, is {self.deadline:g}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,8 @@ class RollBack:
     """When the loss spikes or is not finite: back to the last good checkpoint, and on with the data that comes next."""
 
     deviations: float = 6.0
-    """How many standard deviations above the median of the intervals before it an interval's loss is a spike."""
+    """How many standard deviations above the median of the intervals before it an interval's loss is a spike, if it is
+    also twice as far above as any of them."""
     window: int = 20
     """With how many intervals of `log_every` it is compared; no spike is seen before a quarter of them."""
     at_most: int = 3
@@ -165,7 +168,7 @@ class Experiment:
 
     def _check_evals(self) -> None:
         for name, pipeline in self.evals.items():
-            if not name.isidentifier() or name == "train":
+            if not isinstance(name, str) or not name.isidentifier() or name == "train":
                 raise InputError("evals", f"{name!r} cannot name an evaluation", "letters, digits, _; not train")
             if not isinstance(pipeline, Pipeline):
                 raise InputError(f"evals.{name}", f"must be a Pipeline, is {type(pipeline).__name__}")
@@ -177,6 +180,8 @@ class Experiment:
     def _check_numbers(self) -> None:
         if self.seed < 0:
             raise InputError("seed", f"must not be negative, is {self.seed}")
+        if self.seed >= 2**63:
+            raise InputError("seed", f"must be below 2^63, is {self.seed}")
         if self.accumulate < 1:
             raise InputError("accumulate", f"must be at least 1, is {self.accumulate}")
         if self.train.batch_size % self.accumulate:

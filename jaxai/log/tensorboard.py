@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxai.core.errors import StorageError
 from jaxai.log import figures
 from jaxai.log.writer import metric_names
 
@@ -27,13 +28,16 @@ class TensorBoardWriter:
 
     def __init__(self, folder: str | os.PathLike[str], from_step: int = 0):
         self._confusions: dict[str, tuple[int, np.ndarray, Sequence[str] | None]] = {}
-        self._writer = _summary_writer()(
-            os.fspath(folder),
-            purge_step=from_step + 1 if from_step else 0,
-            max_queue=QUEUE_SIZE,
-            flush_secs=FLUSH_SECONDS,
-            filename_suffix=f".{from_step}",  # names carry whole seconds; a quick resume must not overwrite
-        )
+        try:
+            self._writer = _summary_writer()(
+                os.fspath(folder),
+                purge_step=from_step + 1 if from_step else 0,
+                max_queue=QUEUE_SIZE,
+                flush_secs=FLUSH_SECONDS,
+                filename_suffix=f".{from_step}",  # names carry whole seconds; a quick resume must not overwrite
+            )
+        except OSError as error:
+            raise StorageError(os.fspath(folder), f"cannot be written: {error.strerror or error}") from error
 
     def write(self, record: Mapping[str, Any]) -> None:
         for name in metric_names(record):

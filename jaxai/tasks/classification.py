@@ -135,6 +135,7 @@ class Classification:
     def _num_classes(self, variables: Variables, batch: Batch) -> int:
         inputs = jax.eval_shape(lambda b: self._prepare(b, jax.random.key(0), train=False)[0], dict(batch))
         logits = jax.eval_shape(lambda v, x: self.model.apply(v, x, train=False), dict(variables), inputs)
-        if logits.ndim != 2:
-            raise InputError("task.model", f"must give logits [batch, class], gives {list(logits.shape)}")
+        if getattr(logits, "ndim", None) != 2:
+            gives = list(logits.shape) if hasattr(logits, "shape") else f"a {type(logits).__name__}"
+            raise InputError("task.model", f"must give logits [batch, class], gives {gives}")
         return logits.shape[-1]

@@ -150,7 +150,7 @@ def retain(
 
 def quiet_orbax() -> None:
     """What Orbax has to say reaches the user as an error of ours."""
-    for name in ("orbax", "absl"):
+    for name in ("orbax", "absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

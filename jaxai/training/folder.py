@@ -92,7 +92,11 @@ def claim(folder: Path, experiment: Experiment, source: Path | None) -> None:
     write_json(folder / "config.json", encode(experiment))
     write_json(folder / "environment.json", environment())
     if source is not None and source.suffix == ".py":
-        shutil.copyfile(source, folder / source.name)
+        try:
+            shutil.copyfile(source, folder / source.name)
+        except OSError as error:
+            what = f"cannot be written: {error.strerror or error}"
+            raise StorageError(str(folder / source.name), what) from error
 
 
 def environment() -> dict[str, Any]:

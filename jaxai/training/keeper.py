@@ -76,12 +76,23 @@ class Keeper:
                 what = f"the checkpoint was trained with {short(before)}, this is {short(now)}"
                 raise InputError(field, what, "resume with the same data, or choose another folder with --run")
 
-    def save(self, step: int, state: TrainState, position: int, history: Sequence[past.Entry], meta: Any) -> None:
-        """Starts saving `state`, whose parameters are finite."""
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        position: int,
+        history: Sequence[past.Entry],
+        meta: Any,
+        before: int | None = None,
+    ) -> None:
+        """Starts saving `state`, whose parameters are finite; keeps the newest of at most step `before` besides."""
         best = self._setup.experiment.best
-        keep = functools.partial(
-            retain, scores=past.scores(history, best), policy=self._policy, best=best, every=self._keep_every
-        )
+        scores = past.scores(history, best)
+
+        def keep(steps: list[int]) -> set[int]:
+            earlier = [s for s in steps if before is not None and s <= before]
+            return retain(steps, scores, self._policy, best, self._keep_every) | set(earlier[-1:])
+
         job = Job(step, position, self._fingerprint, meta, self._digest, keep)
         self._saver.save(job, self._setup.layout.saveable(state))
         self.check()

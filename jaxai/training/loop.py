@@ -7,6 +7,7 @@ there is a function of the step number and of the history of evaluations, so a r
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from jaxai.training.signals import Signals
 from jaxai.training.spikes import Spikes
 from jaxai.training.state import TrainState
 from jaxai.training.step import Packed
-from jaxai.training.traces import Traced
+from jaxai.training.traces import Traced, tracing
 from jaxai.training.watchdog import Watchdog
 
 
@@ -150,7 +151,9 @@ class Loop:
             self._sink.display.note(f"resumed at step {self.step:,}")
         else:
             images = getattr(self.experiment.task, "images", None)
-            self._sink.images(0, "train", images(self.setup.example) if images is not None else {})
+            with tracing("task.images"):
+                named = images(self.setup.example) if images is not None else {}
+            self._sink.images(0, "train", named)
         return self
 
     def __exit__(
@@ -302,7 +305,9 @@ class Loop:
         meta = {"history": past.to_json(self.history), "interval": interval, "seconds": self.log.seconds()}
         if self.experiment.roll_back is not None:
             meta |= {"losses": list(self._spikes.losses), "rolled_back": self._spikes.num_rolled_back}
-        self._keeper.save(self.step, self.state, self.position, self.history, meta)
+        # Until the interval under way is judged, the run may have to go back to before it.
+        before = self.log.interval_start if self.experiment.roll_back is not None else None
+        self._keeper.save(self.step, self.state, self.position, self.history, meta, before)
 
     def _nonfinite(self, first: int, step: int, count: int) -> None:
         """Finds out why, among batches `first` to `step`: data that cannot be learned from, else divergence."""
@@ -316,6 +321,8 @@ class Loop:
 
     def _loss(self, first: int, step: int, loss: float) -> None:
         """Judges the mean loss of the steps after `first` up to `step`."""
+        if self.experiment.on_nonfinite == "skip" and not math.isfinite(loss):
+            return  # all its steps were left out
         if self.experiment.roll_back is not None and self._spikes.seen(loss) and self._bad_since is None:
             self._bad_since = first
             self._sink.display.note(f"step {step:,}: the loss spiked to {loss:.4g}")

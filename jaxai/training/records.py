@@ -67,6 +67,8 @@ class _Interval:
     steps_timed: int = 0
     nonfinite_told: int = 0
     """Steps that were not finite and have been spoken of."""
+    looked_until: int = 0
+    """Until which step that is known."""
 
     def fetch(self) -> np.ndarray | None:
         """The sums, after waiting for the device."""
@@ -96,11 +98,16 @@ class TrainingLog:
         self._on_nonfinite, self._on_loss = on_nonfinite, on_loss
         self._start = time.perf_counter() - seconds_before
         self._structure: Any = None
-        self._current = _Interval(start_step, began=time.perf_counter())
+        self._current = _Interval(start_step, began=time.perf_counter(), looked_until=start_step)
         if carried is not None:
             self._current.summed = np.asarray(carried, np.float64)
         self._pending: tuple[int, float, _Interval] | None = None
         self._warm_until, self._warned = warm_until, False
+
+    @property
+    def interval_start(self) -> int:
+        """The step after which the interval under way began."""
+        return self._current.start_step
 
     def seconds(self) -> float:
         """Since the run began, resumed parts included."""
@@ -124,7 +131,7 @@ class TrainingLog:
 
     def cut(self, step: int) -> None:
         """Ends the interval at `step`; fetches and records the one before."""
-        closed, self._current = self._current, _Interval(step)
+        closed, self._current = self._current, _Interval(step, looked_until=step)
         self.flush()
         now = time.perf_counter()
         self._current.began = now
@@ -163,9 +170,10 @@ class TrainingLog:
         return sums.tolist()
 
     def _tell_nonfinite(self, interval: _Interval, step: int, count: int) -> None:
+        since, interval.looked_until = interval.looked_until, step
         if count > interval.nonfinite_told:
             interval.nonfinite_told, told = count, interval.nonfinite_told
-            self._on_nonfinite(interval.start_step, step, count - told)
+            self._on_nonfinite(since, step, count - told)
 
     def _totals(self, sums: np.ndarray) -> dict[str, Any]:
         return Packed(sums, self._structure).unpack()

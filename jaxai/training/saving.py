@@ -10,6 +10,7 @@ import collections
 import contextlib
 import dataclasses
 import logging
+import os
 import shutil
 import threading
 import time
@@ -63,6 +64,8 @@ class Saver:
         self._orbax = ocp.AsyncCheckpointer(handler(), async_options=options)
         with self._storing("the folder"):
             folder.mkdir(exist_ok=True)
+            seal.sync_folder(folder.parent)
+            self._identity = folder.stat()
         if self._primary:
             self._clear()
 
@@ -80,9 +83,7 @@ class Saver:
         self._deadline = time.monotonic() + self._policy.deadline
         try:
             with self._storing(f"step {job.step:,}"):
-                # Orbax would make a folder that has vanished, and lose the steps that went with it quietly.
-                if not self.folder.is_dir():
-                    raise FileNotFoundError("the folder has vanished")
+                self._check_folder()
                 self._orbax.save((self.folder / str(job.step)).absolute(), args=items)
         except StorageError as error:
             self._failures.append(error)
@@ -124,6 +125,7 @@ class Saver:
             with self._storing(f"step {job.step:,}"):
                 self._orbax.wait_until_finished()
                 if self._primary:
+                    self._check_folder()
                     seal.write(path, step=job.step, position=job.position, experiment=job.experiment, finite=True)
                     self._saved.append(job.step)
                     self._retain(job)
@@ -133,6 +135,11 @@ class Saver:
                 self._remove_torn()
                 if not (path / seal.NAME).exists():
                     _remove(path)
+
+    def _check_folder(self) -> None:
+        """Orbax makes a folder that has vanished anew, and half a checkpoint in it, without a word."""
+        if not self.folder.is_dir() or not os.path.samestat(self.folder.stat(), self._identity):
+            raise FileNotFoundError("the folder has vanished")
 
     def _retain(self, job: Job) -> None:
         """Deletes what `job` says is not kept, after the step that replaces it is found whole."""

@@ -114,6 +114,8 @@ def set_up(experiment: Experiment) -> Setup:
             count(name, getattr(experiment, name))
     if not isinstance(experiment.checkpoint.every, Minutes):
         count("checkpoint.every", experiment.checkpoint.every)
+    if experiment.checkpoint.keep_every is not None:
+        count("checkpoint.keep_every", experiment.checkpoint.keep_every)
     to_steps = functools.partial(count, "optimizer.learning_rate")
     if isinstance(experiment.optimizer, Optimizer):
         optimizer = experiment.optimizer.build(total_steps, to_steps)
@@ -134,7 +136,8 @@ def _to_steps(experiment: Experiment, reader: Reader, field: str, duration: Dura
 
 
 def _foreign_optimizer(optimizer: Any) -> optax.GradientTransformation:
-    built = optimizer() if isinstance(optimizer, Call) else optimizer
+    with tracing("optimizer"):
+        built = optimizer() if isinstance(optimizer, Call) else optimizer
     if not isinstance(built, optax.GradientTransformation):
         what = f"gives {type(built).__name__}, not an Optax GradientTransformation"
         raise InputError("optimizer", what, "such as optim.adamw(1e-3) or Call(optax.adam, learning_rate=1e-3)")
@@ -195,7 +198,8 @@ def check_batch(setup: Setup, batch: Batch, field: str) -> None:
         return
     variables = setup.abstract_state.variables()
     try:
-        check(variables, batch)
+        with tracing("task.check"):
+            check(variables, batch)
     except InputError as error:
         raise InputError(f"{field}.{error.field}", error.what, error.fix) from error
 

@@ -29,7 +29,9 @@ class Spikes:
         if len(self.losses) >= max(self.policy.window // 4, 2):
             median = statistics.median(self.losses)
             spread = _MAD_TO_SIGMA * statistics.median(abs(x - median) for x in self.losses)
-            if loss > median + self.policy.deviations * max(spread, _LEAST_SPREAD * abs(median)):
+            limit = median + self.policy.deviations * max(spread, _LEAST_SPREAD * abs(median))
+            # Twice as far out as any before it: losses with a long tail have far ones now and then.
+            if loss > max(limit, 2 * max(self.losses) - median):
                 return True
         self.losses.append(loss)
         return False

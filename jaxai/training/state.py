@@ -11,6 +11,7 @@ from flax import struct
 
 from jaxai.core import rng, rules, tree
 from jaxai.core.errors import InputError
+from jaxai.training.traces import tracing
 
 
 class TrainState(struct.PyTreeNode):
@@ -53,12 +54,14 @@ def create(
     frozen, trained = tree.split(params, held)
     if not jax.tree.leaves(trained):
         raise InputError("freeze", "holds every parameter: nothing is left to train")
+    with tracing("optimizer"):
+        opt_state = optimizer.init(trained)
     return TrainState(
         step=jnp.int32(0),
         params=trained,
         frozen=frozen,
         model_state=variables,
-        opt_state=optimizer.init(trained),
+        opt_state=opt_state,
         # A copy, because the step donates its buffers and one buffer cannot be donated twice.
         ema=jax.tree.map(jnp.copy, trained) if ema else None,
     )

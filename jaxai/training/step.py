@@ -13,9 +13,11 @@ import optax
 
 from jaxai import metrics
 from jaxai.core import rng, tree
+from jaxai.core.errors import InputError
 from jaxai.parallel.tree_sum import tree_sum
 from jaxai.tasks.task import Out, Task
 from jaxai.training.state import TrainState
+from jaxai.training.traces import tracing
 
 Batch = Any
 
@@ -49,12 +51,14 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Packed]:
         key = rng.step_key(options.seed, "train", state.step)
         gradients, total, weight, measured, new_state = sum_batch(task, state, batch, key, options, axis)
+        _check_out(measured, new_state, state.model_state)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(total) & jnp.isfinite(norm)
 
         def update() -> TrainState:
-            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+            with tracing("optimizer"):
+                updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
             model_state = state.model_state | new_state
             ema = _average(state.ema, params, options.ema, state.step) if options.ema is not None else None
@@ -75,6 +79,20 @@ def make_train_step(
         return new.replace(step=state.step + 1), Packed.of(measured)
 
     return train_step
+
+
+def _check_out(measured: Mapping[str, Any], new_state: Mapping[str, Any], old_state: Mapping[str, Any]) -> None:
+    """Raises InputError for metrics that are none, and for collections that no checkpoint would be expected to hold."""
+    for name, metric in measured.items():
+        if not callable(getattr(metric, "compute", None)):
+            what = f"gives {name!r} as a metric, which is none"
+            raise InputError("task.loss", what, "such as jaxai.metrics.Mean(total, weight)")
+    shapes = [
+        {name: (x.shape, x.dtype) for name, x in tree.flatten(states).items()} for states in (new_state, old_state)
+    ]
+    for name, shape in shapes[0].items():
+        if shapes[1].get(name) != shape:
+            raise InputError("task.loss", f"gives a model state {name!r} unlike task.init's", "give both the same")
 
 
 def sum_batch(
