@@ -61,7 +61,10 @@ class JsonlWriter:
         del step, split, name, images
 
     def close(self) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            raise _storage_error(self.path, error) from error
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

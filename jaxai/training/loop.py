@@ -75,7 +75,7 @@ class Loop:
         check_best(self.setup)
         self.experiment = experiment
         self._sink = Sink(writers, display or NullDisplay())
-        self._title = title
+        self._title, self._folder = title, folder
         self._layout = self.setup.layout
         self._traced, self._num_traces = Traced(self.setup.train_step()), 0
         self._train_step = self._layout.compile_step(self._traced)
@@ -136,6 +136,7 @@ class Loop:
             batch_size=self.experiment.train.batch_size,
             seconds_before=meta.get("seconds", 0.0),
             carried=meta.get("interval"),
+            carried_from=f"{self._folder}/checkpoints/{self.step}",
             on_nonfinite=self._nonfinite,
             on_loss=self._loss,
             start_step=self.step,

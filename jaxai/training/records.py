@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxai import metrics
+from jaxai.core.errors import InputError
 from jaxai.log import Display, Writer
 from jaxai.training.step import Packed
 
@@ -69,11 +70,16 @@ class _Interval:
     """Steps that were not finite and have been spoken of."""
     looked_until: int = 0
     """Until which step that is known."""
+    carried_from: str = ""
+    """The checkpoint that held its first sums."""
 
     def fetch(self) -> np.ndarray | None:
-        """The sums, after waiting for the device."""
+        """The sums, after waiting for the device; raises InputError if a checkpoint's do not go with these."""
         for part in self.parts:
             vector = np.asarray(part.vector)
+            if self.summed is not None and self.summed.shape != vector.shape:
+                what = f"its interval has {self.summed.size} numbers, a step has {vector.size}"
+                raise InputError(self.carried_from, what, "choose another folder with --run")
             self.summed = vector.astype(np.float64) if self.summed is None else self.summed + vector
         self.parts = []
         return self.summed
@@ -89,6 +95,7 @@ class TrainingLog:
         batch_size: int,
         seconds_before: float,
         carried: Sequence[float] | None,
+        carried_from: str,
         on_nonfinite: Callable[[int, int, int], None],
         on_loss: Callable[[int, int, float], None],
         start_step: int,
@@ -100,7 +107,7 @@ class TrainingLog:
         self._structure: Any = None
         self._current = _Interval(start_step, began=time.perf_counter(), looked_until=start_step)
         if carried is not None:
-            self._current.summed = np.asarray(carried, np.float64)
+            self._current.summed, self._current.carried_from = np.asarray(carried, np.float64), carried_from
         self._pending: tuple[int, float, _Interval] | None = None
         self._warm_until, self._warned = warm_until, False
 

@@ -64,7 +64,8 @@ class Saver:
         self._orbax = ocp.AsyncCheckpointer(handler(), async_options=options)
         with self._storing("the folder"):
             folder.mkdir(exist_ok=True)
-            seal.sync_folder(folder.parent)
+            for above in (folder.absolute().parent, folder.absolute().parent.parent):
+                seal.sync_folder(above)
             self._identity = folder.stat()
         if self._primary:
             self._clear()

@@ -92,13 +92,16 @@ def test_a_hostile_checkpoint_is_refused(answers, base, name):
 def test_the_figures_of_hostile_checkpoints(answers, figure):
     """What was counted: refusals of either way of loading, and what got through to the outside."""
     died = sum("died" in said for said in answers.values())
-    refused = sum("refused" in said[way] for said in answers.values() if "died" not in said for way in UNREAD)
+    read = [said[way] for said in answers.values() if "died" not in said for way in UNREAD]
+    refused = sum(answer.get("kind") == "InputError" for answer in read)
+    true = sum(answer.get("true", False) for answer in read)
     opened = sum(len(said.get("opened", ())) for said in answers.values())
     ran = sum(said.get("marker", False) for said in answers.values())
-    text = f"{len(answers)} checkpoints read in 2 ways, {refused} refusals, the rest read nothing hostile"
+    text = f"{len(answers)} checkpoints x 2 ways of loading: {refused} refused, {true} gave the true state"
     slowest = max(said.get("seconds", 0.0) for said in answers.values())
     peak = max(said.get("megabytes", 0) for said in answers.values())
-    text += f"; {opened} files outside opened, {ran} code run, {died} aborts, at most {slowest:.1f} s and {peak} MB"
+    text += f", {len(read) - refused - true} else; {opened} files outside opened, {ran} code run, {died} aborts"
+    text += f", at most {slowest:.1f} s and {peak} MB"
     figure("hostile checkpoints", text)
     assert (opened, ran, died) == (0, 0, 0)
 

@@ -162,13 +162,19 @@ def remount(run: Path, rng: np.random.Generator) -> None:
     until(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0)
 
 
+def remove(path: Path) -> None:
+    """Removes a folder, whatever is written into it meanwhile."""
+    while path.exists():
+        shutil.rmtree(path, ignore_errors=True)
+
+
 ACTS: dict[str, Callable[[Path, np.random.Generator], object]] = {
     "disk full": fill,
     "remounted read-only": remount,
     "checkpoints renamed": lambda run, rng: (run / "checkpoints").rename(run / "elsewhere"),
-    "run removed": lambda run, rng: shutil.rmtree(run, ignore_errors=True),
+    "run removed": lambda run, rng: remove(run),
     "run renamed": lambda run, rng: run.rename(run.parent / "elsewhere"),
-    "checkpoints removed": lambda run, rng: shutil.rmtree(run / "checkpoints", ignore_errors=True),
+    "checkpoints removed": lambda run, rng: remove(run / "checkpoints"),
 }
 
 
