@@ -53,7 +53,7 @@ def describe(setup: Setup) -> Description:
     params = tree.join(state.params, state.frozen)
     trained = set(tree.flatten(state.params))
     decays = _decays(setup)
-    options = dataclasses.replace(setup.step_options, num_devices=1)
+    options = dataclasses.replace(setup.step_options, virtual_shards=None)  # the same arithmetic, cut into fewer parts
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), setup.example)
     step = make_train_step(experiment.task, setup.optimizer, setup.schedule, options, None)
     cost = jax.jit(step).lower(state, batch).cost_analysis() or {}

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxai.training.checkpoint import saved_steps
 from tests.faults.jobs import write
 from tests.faults.processes import Process
-from tests.faults.runs import differences, outcome, sealed, torn
+from tests.faults.runs import differences, outcome, torn
 
 pytestmark = pytest.mark.faults
 
@@ -27,7 +28,7 @@ def child(supervisor: Process) -> int | None:
 
 
 def newest(run: Path) -> int:
-    return max(sealed(run)[0], default=-1)
+    return max(saved_steps(run / "checkpoints"), default=-1)
 
 
 def test_killed_child(starter, tmp_path, scale, figure):
