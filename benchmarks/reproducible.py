@@ -3,8 +3,7 @@
 Method: the same experiment, batch 64, is stepped with and without it, in turns, on one device and on four that are
 forced out of the CPU; the step function alone, compiled as the loop compiles it, on one batch. A round is as many steps
 of each. On one device a reproducible step computes 16 virtual shards of 4 examples one after the other; on four devices
-each computes four. Not pinned: four devices share the cores. The time to compile is told once: shards are unrolled on
-a CPU.
+each computes four, in a loop. Not pinned: four devices share the cores. The time to compile is told once.
 
 No target: the figure tells whether one can afford it.
 """

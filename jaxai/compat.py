@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,27 @@ def enable_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+@contextlib.contextmanager
+def coordinated_through(way: Callable[[str], str]) -> Iterator[None]:
+    """Has JAX's client, if it is made meanwhile, reach the coordination service by `way(its address)`."""
+    from jax._src import distributed  # `initialize` alone knows, of a cluster, where the service is
+
+    library, name = vars(distributed)["_jax"], "get_distributed_runtime_client"
+    make = getattr(library, name)
+    setattr(library, name, lambda address, *args, **options: make(way(address), *args, **options))
+    try:
+        yield
+    finally:
+        setattr(library, name, make)
+
+
+def process_number() -> int:
+    """Which process of its job this is, before JAX tells: asked, it would start the devices."""
+    from jax._src import distributed
+
+    return distributed.global_state.process_id
 
 
 def coordination() -> Any:

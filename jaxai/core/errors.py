@@ -11,6 +11,8 @@ import difflib
 import faulthandler
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -53,8 +55,15 @@ class RetryError(JaxaiError):
     exit_code = 75
 
 
-def leave(error: JaxaiError, *, stacks: bool = False) -> NoReturn:
-    """Ends the process at once, from any thread: for when the main thread waits for what will never come."""
+_leaving = threading.Lock()
+
+
+def leave(error: JaxaiError, *, stacks: bool = False, after: float = 0.0) -> NoReturn:
+    """Ends the process, from any thread, for when the main thread waits for what will never come.
+
+    At once, or `after` seconds, so that others who depend on it come to say the same. The first reason is the one.
+    """
+    _leaving.acquire()
     with contextlib.suppress(OSError, ValueError):
         if sys.stderr.isatty():
             sys.stderr.write("\x1b[?25h\n")  # a live display had hidden the cursor
@@ -62,6 +71,7 @@ def leave(error: JaxaiError, *, stacks: bool = False) -> NoReturn:
         if stacks:
             faulthandler.dump_traceback(file=2, all_threads=True)
         sys.stdout.flush()
+    time.sleep(after)
     os._exit(error.exit_code)
 
 

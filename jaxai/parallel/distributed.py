@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import ctypes
 import itertools
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -21,6 +23,7 @@ import jax
 
 from jaxai import compat
 from jaxai.core.errors import InputError, RetryError, leave
+from jaxai.parallel.relay import Relay
 
 BEAT_SECONDS = 0.5
 LOST_SECONDS = 8.0
@@ -29,7 +32,12 @@ JOIN_SECONDS = 300
 LEAD = 8
 """Steps that a process may dispatch before the first of them has ended."""
 _ANSWER_MILLISECONDS = 3_600_000
+_HEARD_MILLISECONDS = 60_000
 _count = itertools.count()
+_joined = threading.Event()
+_handlers: list[Any] = []
+_runs: list[Peers] = []
+"""The run under way, if there is one."""
 
 
 def join(coordinator: str | None, num_processes: int | None, process: int | None) -> None:
@@ -52,14 +60,46 @@ def join(coordinator: str | None, num_processes: int | None, process: int | None
             raise InputError("--process", f"{process} is none of {num_processes} processes", fix)
     try:
         # Its own watch over processes aborts without an exit code of ours: it must be slower than `Peers`.
-        jax.distributed.initialize(
-            coordinator, num_processes, process, initialization_timeout=JOIN_SECONDS, heartbeat_timeout_seconds=100
-        )
+        with compat.coordinated_through(_way):
+            jax.distributed.initialize(
+                coordinator, num_processes, process, initialization_timeout=JOIN_SECONDS, heartbeat_timeout_seconds=100
+            )
+        _joined.set()
+        _pause_aborts()
     except ValueError as error:
         what = f"no cluster was found that says who the processes are: {error}"
         raise InputError("--distributed", what, "--coordinator HOST:PORT --processes N --process I") from error
     except RuntimeError as error:
         raise RetryError("--distributed", f"the job did not come together: {str(error).splitlines()[0]}") from error
+
+
+def _way(service: str) -> str:
+    """The address at which this process reaches the coordination service; all but the first go through a relay."""
+    if compat.process_number() == 0 or jax.config.values.get("jax_mtls_cert_file"):
+        return service
+    return Relay(service, _service_lost, LOST_SECONDS).address
+
+
+def _service_lost() -> bool:
+    """Ends this process, naming the first, if it still needs the service; else whether JAX's client may know."""
+    time.sleep(LOST_SECONDS / 2)  # an error that all have met ends this one too, by itself
+    run = _runs[-1] if _runs else None
+    if not _joined.is_set() or (run is not None and run.done):
+        return True
+    if run is None or not run.over:
+        name = run.name(0) if run is not None else "process 0"
+        leave(RetryError(name, "is lost", "the job, started again, goes on from its last checkpoint"))
+    return False  # it ends with an error of its own, which JAX's abort would hide
+
+
+def _pause_aborts() -> None:
+    """Has an abort wait until `Peers` has named whom it comes of.
+
+    Collectives of a lost process can end in an exception of their own threads (Gloo), which nobody can catch.
+    """
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: time.sleep(LOST_SECONDS + 4 * BEAT_SECONDS))
+    ctypes.CDLL(None).signal(signal.SIGABRT, handler)
+    _handlers.append(handler)
 
 
 def is_primary() -> bool:
@@ -77,21 +117,31 @@ def from_primary(make: Callable[[], Any]) -> Any:
             value = make()
         except InputError as error:
             client.key_value_set(key, json.dumps({"error": [error.field, error.what, error.fix]}))
+            _all_heard(client, key)
             raise
         client.key_value_set(key, json.dumps({"value": value}))
         return value
     answer = json.loads(client.blocking_key_value_get(key, _ANSWER_MILLISECONDS))
     if "error" in answer:
+        _all_heard(client, key)
         raise InputError(*answer["error"])
     return answer["value"]
+
+
+def _all_heard(client: Any, key: str) -> None:
+    """Waits until every process knows of an error: the service that tells of it ends with the first."""
+    with contextlib.suppress(Exception):
+        client.wait_at_barrier(f"{key}/heard", _HEARD_MILLISECONDS)
 
 
 class Peers:
     """The processes of this job while a run lasts; alone it answers for itself."""
 
     def __init__(self):
+        self.done = False
+        """Whether the run has ended well in this process."""
         self.step = 0
-        """Steps that this process has dispatched; set by the loop."""
+        """Steps for which this process has had its data, the last perhaps still to be dispatched; set by the loop."""
         self._process, self._num = jax.process_index(), jax.process_count()
         self._client: Any = compat.coordination() if self._num > 1 else None
         self._prefix = f"jaxai/run/{next(_count)}"
@@ -107,16 +157,23 @@ class Peers:
     def __enter__(self) -> Peers:
         if self._client is not None:
             self._thread.start()
+            _runs[:] = [self]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._client is None:
             return
+        self.done = kind is None
         self._over.set()
         self._thread.join(BEAT_SECONDS * 4)
         if kind is None:
             with contextlib.suppress(Exception):
                 self._say("done")
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended in this process, well or not."""
+        return self._over.is_set()
 
     def dispatched(self, step: int, result: jax.Array) -> None:
         """Step number `step` is under way; among several processes none runs more than `LEAD` steps ahead."""
@@ -181,7 +238,7 @@ class Peers:
         silent = [process for process, (_, when) in self._heard.items() if now - when > 4 * BEAT_SECONDS]
         least = min(said[1] for said, _ in self._heard.values())
         last = [process for process, (said, _) in self._heard.items() if said[1] == least]
-        return ", ".join(self._name(process) for process in silent or last)
+        return ", ".join(self.name(process) for process in silent or last)
 
     def _say(self, state: str) -> None:
         beat = [time.monotonic(), self.step, socket.gethostname(), os.getpid(), state]
@@ -215,8 +272,9 @@ class Peers:
     def _lost(self, process: int) -> None:
         if not self._over.is_set():
             what = f"is lost at step {self.step:,}"
-            leave(RetryError(self._name(process), what, "the job, started again, goes on from its last checkpoint"))
+            leave(RetryError(self.name(process), what, "the job, started again, goes on from its last checkpoint"))
 
-    def _name(self, process: int) -> str:
+    def name(self, process: int) -> str:
+        """A process in words."""
         said, _ = self._heard.get(process, ([0, 0, "unknown host", "?"], 0.0))
         return f"process {process} (pid {said[3]} on {said[2]}, step {said[1]:,})"

@@ -39,13 +39,10 @@ def tree_sum(fn: Callable[[Any], Any], batch: Any, num_shards: int, axis: str | 
     """The sum of `fn(shard)` over all virtual shards; `batch` is this device's share, [batch / devices, ...]."""
     local = num_shards // num_devices
     parts = jax.tree.map(lambda x: x.reshape(local, -1, *x.shape[1:]), batch)
-    if jax.default_backend() == "cpu":
-        # Unrolled, since XLA on CPU runs a convolution's weight gradient inside a loop 84 times slower (jax issue
-        # 12868); walled in, so that shards are not compiled into each other.
-        results = [_wall(fn(_wall(jax.tree.map(lambda x, i=i: x[i], parts)))) for i in range(local)]
-    else:
-        stacked = jax.lax.map(fn, parts)
-        results = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(local)]
+    # A loop, whose body is compiled alike whatever the number of rounds. Unrolled, shards are compiled into each other,
+    # walls or not, and the last bit of larger convolutions depends on how many there are.
+    stacked = _wall(jax.lax.map(lambda part: _wall(fn(_wall(part))), parts))
+    results = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(local)]
     while len(results) > 1:
         results = [_wall(_add(a, b)) for a, b in zip(results[::2], results[1::2], strict=True)]
     total, hop = results[0], 1

@@ -161,7 +161,6 @@ class Loop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._watchdog.__exit__()
-        self._signals.__exit__()
         try:
             if self._keeper is not None:
                 self._keeper.close()
@@ -172,6 +171,7 @@ class Loop:
             self._peers.__exit__(kind)
             self._sink.close()
             self._sink.display.close()
+            self._signals.__exit__()  # not before the last step is saved
 
     @property
     def status(self) -> str:
@@ -205,6 +205,7 @@ class Loop:
             self._watchdog.phase("step" if self._num_traces else "compiling")
             batch = next(batches)
             waited = time.perf_counter() - before
+            self._peers.step = self.step + 1
             self.state, packed = self._train_step(self.state, batch)
             self.step += 1
             self.position += self.experiment.train.batch_size

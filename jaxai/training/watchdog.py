@@ -21,6 +21,8 @@ POLL_SECONDS = 0.5
 TIMES_MEDIAN = 20
 SLOW_SECONDS = 1800.0
 """For what happens once and may take long: compiling, evaluating, waiting for storage."""
+LINGER_SECONDS = 2.0
+"""Among several processes each shows its stacks, the stuck one too, before the first takes the others along."""
 _WINDOW = 101
 
 
@@ -81,4 +83,4 @@ class Watchdog:
         behind = self._behind()
         waits = f"; waiting for {behind}" if behind else ""
         error = RetryError("watchdog", f"{doing} has taken {seconds:.0f} s{waits}", "the stacks of all threads follow")
-        leave(error, stacks=True)
+        leave(error, stacks=True, after=LINGER_SECONDS if behind else 0.0)

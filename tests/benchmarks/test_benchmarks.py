@@ -71,7 +71,8 @@ FIGURES = {
         "import jaxai to import jax": "<= 1.05",
         "perceptron, second to first": "<= 0.4",
     },
-    "checkpoint": {"stall of training": "<= 30", "until durable, to raw": "<= 1.4"},
+    "checkpoint": {"stall of training": "<= 30", "until written, to raw": "<= 1.4", "the seal, a GB": "<= 1"},
+    "reproducible": {},
 }
 
 
