@@ -84,8 +84,9 @@ class World:
             return str(barked)
         return ""
 
-    def _leave(self, error, *, stacks: bool):
+    def _leave(self, error, *, stacks: bool, after: float):
         assert stacks
+        assert after == (watchdog.LINGER_SECONDS if "waiting for" in str(error) else 0)
         assert error.exit_code == 75
         raise Barked(f"{self.now:g}: {error}")
 
