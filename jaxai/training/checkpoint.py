@@ -55,7 +55,10 @@ class CheckpointFolder:
         path = self.folder / str(step)
         if not path.is_dir():
             raise InputError(str(path), "no such checkpoint", f"saved: {', '.join(map(str, self.steps()))}")
-        sealed = seal.verify(path, contents=self._verify)
+        try:
+            sealed = seal.verify(path, contents=self._verify)
+        except OSError as error:  # a disk that fails, or a run that is under way and deletes the step
+            raise InputError(error.filename or str(path), f"cannot be read: {error.strerror or error}") from error
         for name, (size, _) in sealed.files.items():
             if size > seal.MAX_BYTES and not name.startswith("state/"):
                 raise InputError(str(path / name), f"is damaged: it has {size:,} bytes")

@@ -10,6 +10,7 @@ import pytest
 
 from jaxai.core.errors import InputError
 from jaxai.training import seal
+from jaxai.training.checkpoint import CheckpointFolder
 
 FILES = {"a": b"one", "inner/b": b"two" * 1000, "inner/deep/c": b""}
 FACTS = {"step": 7, "position": 84, "experiment": "e" * 64, "finite": True}
@@ -116,3 +117,19 @@ def test_walking_stops_after_so_many_files(folder):
     assert len(seal.walk(folder, at_most=4)) == 4
     with pytest.raises(InputError, match="more than 3 files"):
         seal.walk(folder, at_most=3)
+
+
+def test_a_step_that_is_deleted_while_it_is_read_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "3" / "state").mkdir(parents=True)
+    (tmp_path / "3" / "part").write_bytes(b"bytes")
+    seal.write(tmp_path / "3", step=3, position=0, experiment="", finite=True)
+    walk = seal.walk
+
+    def walk_and_lose(folder, at_most=None):
+        found = walk(folder, at_most)
+        (folder / "part").unlink()
+        return found
+
+    monkeypatch.setattr(seal, "walk", walk_and_lose)
+    with pytest.raises(InputError, match="part: cannot be read: No such file"):
+        CheckpointFolder(tmp_path).check(3)
