@@ -84,6 +84,7 @@ def test_experiments_that_never_start(command, bad: Case):
     assert contents(Path("run")) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [*faults.FIELDS, *faults.TRACED, *faults.SOURCES], ids=str)
 def test_mistakes_in_code_of_ones_own(command, bad: Case):
     Path("bad.py").write_text(faults.own_file(bad.given))
@@ -93,6 +94,7 @@ def test_mistakes_in_code_of_ones_own(command, bad: Case):
     assert not Path("run/lock").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", data.LATER, ids=str)
 def test_data_that_turns_bad_on_the_way(command, bad: Case):
     check_line(*train(command, bad.given), bad.says)
@@ -106,6 +108,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "damage", "says"),
     [
@@ -159,6 +162,7 @@ def test_overrides(command, bad: Case):
 
 
 # What Orbax was reading when it met the damage is thrown away while it waits, of which Python tells.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("bad", [*runs.CASES, *harm.RUNS], ids=str)
 def test_runs(command, run_folder, bad: runs.RunCase):
@@ -168,6 +172,7 @@ def test_runs(command, run_folder, bad: runs.RunCase):
     assert contents(run_folder.parent) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -185,6 +190,7 @@ def test_processes(tmp_path, arguments, says):
     check_line(done.returncode, done.stderr, says)
 
 
+@pytest.mark.slow
 def test_the_batch_divides_by_the_devices(tmp_path):
     (tmp_path / "odd.py").write_text(experiment_file("parallel=PMap(), train=pipe(batch_size=12), accumulate=2"))
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}

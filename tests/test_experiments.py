@@ -68,6 +68,7 @@ def test_is_documented(file):
     assert len(file.read_text().splitlines()) <= 90
 
 
+@pytest.mark.slow
 def test_is_described(file):
     description = describe(set_up(load(file)))
     assert description.num_params == PARAMETERS[file.stem]
@@ -120,6 +121,7 @@ def test_full_variants(name, classes, dataset):
     assert {pipeline.source.name for pipeline in (full.train, *full.evals.values())} == {dataset}
 
 
+@pytest.mark.slow
 def test_plain_jax_resumes(tmp_path):
     """A run left after three steps and taken up again ends, bit for bit, as one that was never left."""
     file = FOLDER / "digits_mlp_plain_jax.py"

@@ -36,6 +36,7 @@ def run(augmentations, batch, train=True, key=KEY):
     return {name: np.asarray(value) for name, value in result.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("mode", ["constant", "reflect"])
 def test_crop_is_one_of_the_windows_and_each_is_met(mode, dtype):
@@ -77,6 +78,7 @@ def test_normalize_is_its_formula(train):
     np.testing.assert_allclose(one, batch["image"] / 127.5 - 1, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 4])
 def test_cutout_is_one_square_about_a_pixel(size):
     batch = make_batch(size=256, height=12, width=10)
@@ -116,6 +118,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OTHERS)
 def test_jitter_blends_each_image_by_one_factor_within_its_range(kind):
     batch = make_batch(size=200)
@@ -142,6 +145,7 @@ def test_jitter_stays_in_range_and_takes_grey_images():
     np.testing.assert_allclose(run(only_saturation, grey)["image"], grey["image"] / 255, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_mixup_is_one_convex_blend_of_image_and_target_with_betas_moments():
     batch = make_batch(size=4000, height=3, width=3)
     out = run([Mixup(alpha=0.2)], batch)
@@ -177,6 +181,7 @@ def test_halves_of_a_batch_have_the_bits_of_the_whole():
         np.testing.assert_array_equal(whole[name], np.concatenate([half[name] for half in halves]))
 
 
+@pytest.mark.slow
 def test_keys_come_from_the_place_in_the_list_and_the_index():
     batch = make_batch(size=64)
     crop = RandomCrop(padding=2)

@@ -55,6 +55,7 @@ def test_nothing_is_written_twice(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_many_processes_at_once(tmp_path):
     # All are up and waiting before the first begins.
     code = """

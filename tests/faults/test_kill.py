@@ -115,11 +115,12 @@ def test_one_process(starter, tmp_path, scale, figure):
     figure("kill -9, one process", told(counts))
 
 
-@pytest.mark.parametrize(("parallel", "seed"), [("PMap()", 1), ("Mesh(fsdp=2)", 2)])
-def test_two_processes(starter, tmp_path, scale, figure, parallel, seed):
+def test_two_processes(starter, tmp_path, scale, figure):
     """The same for a job of two processes with two devices each, of which one or both are killed."""
-    file = write(tmp_path, parallel=parallel, steps=scale(12, 30))
-    counts = kill_until(
-        scale(1, 25), seed, tmp_path, lambda run: starter.train(file, run, processes=2, devices=2)
-    )  # fmt: skip
-    figure(f"kill -9, two processes, {parallel}", told(counts))
+    for seed, parallel in enumerate(scale(("Mesh(fsdp=2)",), ("Mesh(fsdp=2)", "PMap()")), start=1):
+        folder = tmp_path / parallel
+        file = write(folder, parallel=parallel, steps=scale(12, 30))
+        counts = kill_until(
+            scale(1, 25), seed, folder, lambda run, file=file: starter.train(file, run, processes=2, devices=2)
+        )
+        figure(f"kill -9, two processes, {parallel}", told(counts))

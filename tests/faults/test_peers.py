@@ -140,34 +140,30 @@ def examples(run_of: list[list[Process]], per_step: int) -> dict[int, list[int]]
     return seen
 
 
-@pytest.mark.parametrize("parallel", ["PMap()", "Mesh()"])
-def test_other_number_of_processes(starter, tmp_path, scale, figure, parallel):
+def test_other_number_of_processes(starter, tmp_path, scale, figure):
     """Cut and started again as 1 and as 2 processes, a run sees the same examples, and reproducible is bitwise."""
-    if scale(True, False) and parallel != "PMap()":
-        plans: list[tuple[int, ...]] = []
-    else:
-        plans = scale([(2, 1, 2)], [(2, 1, 2), (1, 2, 1), (2, 2, 1)])
     rng = np.random.default_rng(5)
-    fields = {"parallel": parallel, "steps": scale(24, 40), "reproducible": True}
-    file = write(tmp_path, **fields)
-    if plans:
-        whole = starter.train(file, tmp_path / "whole")
+    plans = scale([(2, 1, 2)], [(2, 1, 2), (1, 2, 1), (2, 2, 1)])
+    for parallel in scale(["PMap()"], ["PMap()", "Mesh()"]):
+        folder = tmp_path / parallel
+        file = write(folder, parallel=parallel, steps=scale(24, 40), reproducible=True)
+        whole = starter.train(file, folder / "whole")
         assert [process.wait() for process in whole] == [0], whole[0].said()
-    for plan in plans:
-        run, started = tmp_path / "-".join(map(str, plan)), []
-        cuts = sorted(int(n) for n in rng.choice(np.arange(4, scale(22, 38)), len(plan) - 1, replace=False))
-        for num, cut in zip(plan, [*cuts, None], strict=True):
-            processes = starter.train(file, run, processes=num, devices=2)
-            started.append(processes)
-            if cut is not None:
-                processes[0].until(lambda p=processes, cut=cut: cut in p[0].told("step"))
-                for process in processes:
-                    process.send(signal.SIGKILL)
-            codes = [process.wait() for process in processes]
-            assert codes == [0 if cut is None else -9] * num, f"{plan} at {cuts}: {codes}\n{processes[0].said()}"
-        found = differences(outcome(run), outcome(tmp_path / "whole"))
-        assert not found, f"{plan} at {cuts}: differs in {found}"
-        assert examples(started, 48) == examples([whole], 48), f"{plan} at {cuts}"
-        assert torn(run) == []
-    if plans:
+        for plan in plans:
+            run, started = folder / "-".join(map(str, plan)), []
+            cuts = sorted(int(n) for n in rng.choice(np.arange(4, scale(22, 38)), len(plan) - 1, replace=False))
+            for num, cut in zip(plan, [*cuts, None], strict=True):
+                processes = starter.train(file, run, processes=num, devices=2)
+                started.append(processes)
+                if cut is not None:
+                    processes[0].until(lambda p=processes, cut=cut: cut in p[0].told("step"))
+                    for process in processes:
+                        process.send(signal.SIGKILL)
+                codes = [process.wait() for process in processes]
+                context = f"{parallel}, {plan} at {cuts}: {codes}\n{processes[0].said()}"
+                assert codes == [0 if cut is None else -9] * num, context
+            found = differences(outcome(run), outcome(folder / "whole"))
+            assert not found, f"{parallel}, {plan} at {cuts}: differs in {found}"
+            assert examples(started, 48) == examples([whole], 48), f"{parallel}, {plan} at {cuts}"
+            assert torn(run) == []
         figure(f"other number of processes, {parallel}", f"{len(plans)} plans: the same examples and bits as one")

@@ -1,5 +1,7 @@
 import time
 
+import pytest
+
 from jaxai.log.notebook import NUM_SHOWN, NotebookDisplay
 
 EVALUATION = {"step": 500, "split": "<i>test</i>", "loss": 0.25, "accuracy": 0.97, "seconds": 1.6}
@@ -75,6 +77,7 @@ def test_a_long_run_keeps_the_latest_evaluations():
     assert "<td>99</td>" in pages.displays[0][-1]
 
 
+@pytest.mark.slow
 def test_in_a_real_kernel():
     import nbclient
     import nbformat

@@ -62,12 +62,14 @@ def test_one_logit_a_class_and_bfloat16_in_bfloat16_out(name):
     np.testing.assert_allclose(half_logits.astype(np.float32), logits, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_evaluation_treats_examples_alone(name):
     variables, apply = initialised(name), jax.jit(SMALL[name].apply)
     np.testing.assert_allclose(apply(variables, X)[:2], apply(variables, X[:2]), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "convnet"])
 def test_dropout_draws_from_its_key_in_training_only(name):
     variables, model = initialised(name), SMALL[name]
@@ -86,6 +88,7 @@ def test_the_first_loss_of_softmax_regression_is_log_classes():
     np.testing.assert_allclose(-jax.nn.log_softmax(logits), math.log(3), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_deep_networks_start_with_signals_of_steady_size(activation):
     """He's result: without the right scale, 20 layers shrink or grow the signal by orders of magnitude."""

@@ -70,6 +70,7 @@ def test_the_order_is_evaluate_and_save_next_batch_step_log(tiny, tmp_path):
     assert display.events.index(said[0]) > display.events.index(("test", 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num", "batch_size"), [(29, 12), (24, 12), (5, 12), (29, 1)])
 def test_evaluation_is_exact_on_sizes_that_do_not_divide(tiny, num, batch_size):
     source = make_arrays(num, seed=3)

@@ -187,6 +187,7 @@ def test_label_smoothing_and_class_weights_in_closed_form():
     assert float(out.weight) == pytest.approx(weight.sum())
 
 
+@pytest.mark.slow
 def test_mixup_trains_and_predicts_with_the_classification_task(tiny):
     task = Classification(model=MLP(features=(8,), num_classes=3), augment=(Mixup(alpha=1.0),))
     result = jaxai.train(tiny(task=task, duration=jaxai.Steps(60)), display="none")

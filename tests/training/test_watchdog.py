@@ -30,6 +30,7 @@ with Watchdog(0.2, lambda: "process 3 (pid 9 on elsewhere, step 7)") as dog:
 """
 
 
+@pytest.mark.slow
 def test_a_stuck_step_exits_75_with_the_stacks_of_all_threads():
     command = [sys.executable, "-c", STUCK]
     done = subprocess.run(
