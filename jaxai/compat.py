@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import jax
 
 from jaxai.core.errors import InputError
+
+_log = logging.getLogger("jaxai")
 
 
 def cache_folder() -> Path:
@@ -58,15 +61,26 @@ def coordination() -> Any:
 
 
 def be_deterministic() -> None:
-    """Has XLA choose deterministic kernels on GPUs; raises InputError if devices are in use without."""
+    """Has XLA choose deterministic kernels on GPUs, and cut them for a fixed number of threads on CPUs.
+
+    By default there are as many threads as cores or devices, whichever are more, and XLA splits the sums of larger
+    convolutions among them. Raises InputError if a GPU is in use without; of a CPU, warns.
+    """
     from jax._src import xla_bridge  # whether backends exist yet has no public name
 
-    flag = "--xla_gpu_deterministic_ops=true"
+    flag, threads = "--xla_gpu_deterministic_ops=true", "8"
     flags = os.environ.get("XLA_FLAGS", "")
-    if flag in flags.split():
+    if flag in flags.split() and os.environ.get("PJRT_NPROC") == threads:
         return
     if not xla_bridge.backends_are_initialized():
         os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
-    elif jax.default_backend() == "gpu":
+        os.environ["PJRT_NPROC"] = threads
+    elif jax.default_backend() == "gpu" and flag not in flags.split():
         what = "the GPU is in use already, without deterministic operations"
         raise InputError("reproducible", what, f"set XLA_FLAGS={flag} before starting")
+    elif jax.default_backend() == "cpu" and max(os.cpu_count() or 1, jax.local_device_count()) != int(threads):
+        _log.warning(
+            "jaxai: warning: reproducible: JAX is in use already: another number of devices may give other bits"
+            " (set PJRT_NPROC=%s before starting)",
+            threads,
+        )

@@ -119,6 +119,7 @@ def environment() -> dict[str, Any]:
         "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
         "processes": jax.process_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "xla_cpu_threads": os.environ.get("PJRT_NPROC", ""),
         "versions": versions,
     }
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxai import compat
 from jaxai.core.errors import InputError
 from jaxai.experiment.declaration import Experiment
 from jaxai.experiment.json import encode
@@ -102,6 +103,8 @@ def _loop(
     """The loop of a run, entered, with the run's folder locked; of several processes the first alone writes."""
     if not isinstance(experiment, Experiment):
         raise InputError("experiment", f"must be an Experiment, is {type(experiment).__name__}")
+    if experiment.reproducible:
+        compat.be_deterministic()  # before anyone asks which process this is, which opens the devices
     shown = make_display(display if is_primary() else "none")
     if folder is None:
         with Loop(experiment, None, display=shown, writers=list(writers), title="training", watchdog=watchdog) as loop:

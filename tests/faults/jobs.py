@@ -127,7 +127,7 @@ def train_small(file: str, parallel: str, runs: list[tuple[str, int]]) -> None:
 def digest_small(file: str, parallels: list[str]) -> None:
     """Says the digest of the last state of `small`, made reproducible, for every way to be parallel."""
     for parallel in parallels:
-        for info in jaxai.steps(small(file, parallel, reproducible=True)):
+        for info in jaxai.steps(small(file, parallel, reproducible=True, roll_back=None)):
             if info.step == info.total_steps:
                 leaves = tree.flatten(jax.device_get(info.state)).items()
                 parts = [(name, np.asarray(leaf).tobytes()) for name, leaf in sorted(leaves)]
