@@ -14,14 +14,14 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from jaxai.core.errors import InputError, StorageError
+from jaxai.core.errors import InputError, StorageError, leave
 from jaxai.experiment.declaration import Checkpoints
 from jaxai.training import seal
 from jaxai.training.checkpoint import first_line, handler, is_step, quiet_orbax, saved_steps
@@ -83,7 +83,7 @@ class Saver:
         )
         self._deadline = time.monotonic() + self._policy.deadline
         try:
-            with self._storing(f"step {job.step:,}"):
+            with self._storing(f"step {job.step:,}"), self._answering(job.step):
                 self._check_folder()
                 self._orbax.save((self.folder / str(job.step)).absolute(), args=items)
         except StorageError as error:
@@ -180,7 +180,19 @@ class Saver:
             _remove(path)
 
     @contextlib.contextmanager
-    def _storing(self, what: str) -> Any:
+    def _answering(self, step: int) -> Iterator[None]:
+        """Ends the process at the deadline if storage holds the main thread, which then can do nothing about it."""
+        what = f"step {step:,} is not saved after {self._policy.deadline:g} s: the storage does not answer"
+        timer = threading.Timer(self._policy.deadline, leave, (StorageError(str(self.folder), what),))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    @contextlib.contextmanager
+    def _storing(self, what: str) -> Iterator[None]:
         """Whatever goes wrong while writing, as a StorageError naming the folder."""
         try:
             yield

@@ -95,13 +95,13 @@ def saving(*, steps: int = 9, **options: Any) -> jaxai.Experiment:
 
 
 def _get_stuck(where: str) -> None:
-    """From the second checkpoint on, writing the seal, or a file of Orbax, takes an hour."""
-    from orbax.checkpoint import JsonCheckpointHandler
+    """From the second checkpoint on, writing the seal, or a file of Orbax, or Orbax's copying takes an hour."""
+    from orbax.checkpoint import AsyncCheckpointer, JsonCheckpointHandler
 
     from jaxai.training import seal
 
     begun: list[Any] = []
-    write, save = seal.write, JsonCheckpointHandler._save_fn
+    write, save, copy = seal.write, JsonCheckpointHandler._save_fn, AsyncCheckpointer.save
 
     def wait(first: int, what: Any) -> None:
         begun.append(what)
@@ -117,8 +117,14 @@ def _get_stuck(where: str) -> None:
         wait(2, arguments)
         await save(*arguments)
 
+    def stuck_copy(*arguments: Any, **options: Any) -> None:
+        wait(1, arguments)
+        copy(*arguments, **options)
+
     if where == "seal":
         seal.write = stuck_write
+    elif where == "main thread":
+        AsyncCheckpointer.save = stuck_copy
     else:
         JsonCheckpointHandler._save_fn = stuck_save
 

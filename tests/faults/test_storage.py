@@ -229,11 +229,11 @@ def test_a_run_told_to_continue_goes_on(starter, tmp_path, step, code, saved):
         assert str(run) in warnings[0], process.said()
 
 
-@pytest.mark.parametrize("stuck", ["seal", "orbax"])
+@pytest.mark.parametrize("stuck", ["seal", "orbax", "main thread"])
 def test_a_save_past_its_deadline_is_a_failure(starter, tmp_path, stuck):
-    """`Checkpoints(deadline=1)` holds even where writing never returns, and so does leaving."""
+    """`Checkpoints(deadline=3)` holds even where writing never returns, and so does leaving."""
     run = tmp_path / "run"
-    process = starter.start(JOB, str(run), None, {"deadline": 1.0, "steps": ENDLESS, "stuck": stuck})
+    process = starter.start(JOB, str(run), None, {"deadline": 3.0, "steps": ENDLESS, "stuck": stuck})
     try:
         until(lambda: "begins to wait" in process.err.read_text() or process.ended.is_set())
         began = time.monotonic()
@@ -244,8 +244,8 @@ def test_a_save_past_its_deadline_is_a_failure(starter, tmp_path, stuck):
         process.send(signal.SIGKILL)
         process.ended.wait(30)
     assert code == 3, process.said()
-    assert "not saved after 1 s" in error_line(process, run / "checkpoints")
-    assert known < 1 + KNOWN_SECONDS
+    assert "not saved after 3 s" in error_line(process, run / "checkpoints")
+    assert known < 3 + KNOWN_SECONDS
     assert saved_steps(run / "checkpoints") == [3]
     assert seal.verify(run / "checkpoints" / "3").step == 3
 
