@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import json
 import sys
@@ -49,7 +50,7 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Experiment:
 def execute(path: Path) -> Any:
     """Runs a Python file that the user named, and gives it as a module: the only place that runs anybody's code."""
     name = EXPERIMENT_MODULE + path.stem
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_AsItIs(name, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -62,6 +63,14 @@ def execute(path: Path) -> Any:
     loader = spec.loader
     _guarded(path, lambda: loader.exec_module(module))
     return module
+
+
+class _AsItIs(importlib.machinery.SourceFileLoader):
+    """Compiles the file anew: bytecode, known by whole seconds, may be an older file's, and would be left beside it."""
+
+    def get_code(self, fullname: str) -> Any:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
 
 
 def _guarded(path: Path, run: Any) -> Any:
