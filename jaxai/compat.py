@@ -69,16 +69,14 @@ def be_deterministic() -> None:
     from jax._src import xla_bridge  # whether backends exist yet has no public name
 
     flag, threads = "--xla_gpu_deterministic_ops=true", "8"
-    flags = os.environ.get("XLA_FLAGS", "")
-    if flag in flags.split() and os.environ.get("PJRT_NPROC") == threads:
-        return
+    flags = os.environ.get("XLA_FLAGS", "").split()
     if not xla_bridge.backends_are_initialized():
-        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+        os.environ["XLA_FLAGS"] = " ".join([*flags, *([] if flag in flags else [flag])])
         os.environ["PJRT_NPROC"] = threads
-    elif jax.default_backend() == "gpu" and flag not in flags.split():
+    elif jax.default_backend() == "gpu" and flag not in flags:
         what = "the GPU is in use already, without deterministic operations"
         raise InputError("reproducible", what, f"set XLA_FLAGS={flag} before starting")
-    elif jax.default_backend() == "cpu" and max(os.cpu_count() or 1, jax.local_device_count()) != int(threads):
+    elif jax.default_backend() == "cpu" and os.environ.get("PJRT_NPROC") != threads:
         _log.warning(
             "jaxai: warning: reproducible: JAX is in use already: another number of devices may give other bits"
             " (set PJRT_NPROC=%s before starting)",

@@ -48,11 +48,6 @@ def validation(file: Path) -> list[str]:
     return ["--evals.validation.source.split", "train[-20:]", "--evals.validation.batch-size", "16"]
 
 
-def sizes(file: Path) -> list[str]:
-    """Two virtual shards instead of eight, where an experiment has any: they take long to compile."""
-    return ["--train.batch-size", "2", "--evals.test.batch-size", "2"] if load(file).reproducible else []
-
-
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
 def file(request) -> Path:
     return request.param
@@ -80,10 +75,7 @@ def test_is_described(file):
 def test_trains_and_is_rebuilt(file, tmp_path, capsys):
     """By the real command line; the run evaluates from its own JSON to what training ended with."""
     folder = tmp_path / "run"
-    assert (
-        main(["train", str(file), "--run", str(folder), "--display", "none", *SMALL, *validation(file), *sizes(file)])
-        == 0
-    )
+    assert main(["train", str(file), "--run", str(folder), "--display", "none", *SMALL, *validation(file)]) == 0
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     final = [record for record in records if record["split"] == "test" and record["step"] == 2]
     assert len(final) == 1

@@ -67,7 +67,7 @@ class Checkpoints:
     on_failure: Literal["stop", "continue"] = "stop"
     """What to do when a checkpoint cannot be saved: stop, or warn and go on without it."""
     deadline: float = 600.0
-    """Seconds after which a checkpoint that is still being written has failed."""
+    """Seconds after which a checkpoint that is still being written has failed; the process ends if it waits for it."""
 
     def __post_init__(self):
         check_fields(self, "checkpoint.")

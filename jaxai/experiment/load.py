@@ -50,9 +50,9 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Experiment:
 def execute(path: Path) -> Any:
     """Runs a Python file that the user named, and gives it as a module: the only place that runs anybody's code."""
     name = EXPERIMENT_MODULE + path.stem
-    spec = importlib.util.spec_from_file_location(name, path, loader=_AsItIs(name, str(path)))
+    loader = _AsItIs(name, str(path))
+    spec = importlib.util.spec_from_loader(name, loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Registered, so that its classes can be found again by name; its folder, so that it can import its neighbours.
     sys.modules[name] = module
@@ -60,7 +60,6 @@ def execute(path: Path) -> Any:
     cloudpickle.register_pickle_by_value(module)
     if str(path.parent.resolve()) not in sys.path:
         sys.path.append(str(path.parent.resolve()))
-    loader = spec.loader
     _guarded(path, lambda: loader.exec_module(module))
     return module
 

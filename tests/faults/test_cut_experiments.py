@@ -44,10 +44,8 @@ def test_one_digest_on_any_number_of_devices(starter, scale, figure):
     for file in scale([file for file in FILES if file.stem == "digits_softmax"], FILES):
         digests: dict[str, str] = {}
         for devices in scale((1, 8), (1, 2, 4, 8)):
-            # Between the extremes one layout will do: compiling every shard takes its time.
             call = "tests.faults.jobs:digest_small"
-            layouts = ["PMap()", "Mesh()"] if devices in (1, 8) else ["Mesh()"]
-            process = starter.start(call, str(file), layouts, devices=devices)
+            process = starter.start(call, str(file), ["PMap()", "Mesh()"], devices=devices)
             assert process.wait(500) == 0, f"{file.stem} on {devices}\n{process.said()}"
             for said in process.lines():
                 digests[f"{said['parallel']} on {devices}"] = said["digest"]

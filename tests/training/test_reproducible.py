@@ -39,10 +39,13 @@ def in_use(monkeypatch):
 
 
 def test_devices_in_use_already_are_said(in_use, monkeypatch, caplog):
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     compat.be_deterministic()
     assert "JAX is in use already: another number of devices may give other bits (set PJRT_NPROC=8" in caplog.text
     assert os.environ["XLA_FLAGS"] == ""
+    caplog.clear()
+    monkeypatch.setenv("PJRT_NPROC", "8")
+    compat.be_deterministic()
+    assert caplog.text == ""
 
 
 def test_a_gpu_in_use_already_is_refused(in_use, monkeypatch):

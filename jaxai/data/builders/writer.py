@@ -28,11 +28,12 @@ def local_builder(base: type, name: str, splits: Mapping[str, Examples]) -> type
     """A builder with the info of `base` (its features, version, citation) that takes its examples from `splits`."""
 
     def split_generators(self: Any, dl_manager: Any) -> dict[str, Any]:
-        del self, dl_manager
-        return {split: examples() for split, examples in splits.items()}
+        del dl_manager
+        return {split: self._generate_examples(examples) for split, examples in splits.items()}
 
-    def generate_examples(self: Any) -> None:
-        raise NotImplementedError("the splits carry their own examples")
+    def generate_examples(self: Any, examples: Examples) -> Iterable[tuple[int, Mapping[str, Any]]]:
+        del self
+        return examples()
 
     members = {"name": name, "_split_generators": split_generators, "_generate_examples": generate_examples}
     # `type(base)` because builders have a metaclass; `skip_registration` because the stock name is taken.
