@@ -1,10 +1,13 @@
 """How the gradient becomes an update: schedules and Optax chains, chosen by rules."""
 
-from jaxai.optim.optimizer import Optimizer, adam, adamw, lion, muon, sgd
-from jaxai.optim.schedules import Constant, Schedule, WarmupCosine, WarmupLinear, WarmupSteps
+from jaxai.optim.grouped import Grouped
+from jaxai.optim.optimizer import Optimizer, adam, adamw, lamb, lars, lion, muon, sgd
+from jaxai.optim.schedules import After, Constant, Schedule, WarmupCosine, WarmupLinear, WarmupSteps
 
 __all__ = [
+    "After",
     "Constant",
+    "Grouped",
     "Optimizer",
     "Schedule",
     "WarmupCosine",
@@ -12,6 +15,8 @@ __all__ = [
     "WarmupSteps",
     "adam",
     "adamw",
+    "lamb",
+    "lars",
     "lion",
     "muon",
     "sgd",

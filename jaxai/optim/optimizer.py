@@ -1,8 +1,8 @@
 """An optimizer as a value: one Optax update rule and what surrounds it, each part chosen by rules over parameter paths.
 
-The chain is always: clip the global norm, coupled weight decay, the update rule, decoupled weight decay,
-learning-rate multipliers, learning rate. `sgd`, `adam`, `adamw`, `lion` and `muon` fill it in; an experiment may also
-replace it whole, by `Call(optax.anything, ...)`.
+The chain is always: clip the global norm, coupled weight decay, the update rule, decoupled weight decay, rescaling,
+learning-rate multipliers, learning rate. `sgd`, `adam`, `adamw`, `lion`, `muon`, `lars` and `lamb` fill it in; an
+experiment may also replace it whole, by `Call(optax.anything, ...)`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from jaxai.core import rules
+from jaxai.core import rules, tree
 from jaxai.core.call import Call
 from jaxai.core.duration import Duration
 from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
-from jaxai.optim.schedules import Schedule
+from jaxai.optim.schedules import After, Schedule
 
 LearningRate = float | Schedule
 
@@ -39,8 +40,10 @@ class Optimizer:
     """Whether decay is added to the gradient (L2, as PyTorch's SGD and Adam) or to the update (AdamW)."""
     decay: tuple[tuple[str, float], ...] | None = None
     """Rules (regex, multiplier) saying which parameters decay; by default those of two or more dims."""
-    multipliers: tuple[tuple[str, float], ...] = ()
-    """Rules (regex, multiplier) on the learning rate; 1 where none matches."""
+    multipliers: tuple[tuple[str, float | After], ...] = ()
+    """Rules (regex, multiplier) on the learning rate; 1 where none matches. `After(Epochs(2))` is 0 until then."""
+    rescale: Call | None = None
+    """A transformation of the update after weight decay, such as LAMB's trust ratio."""
     clip_norm: float | None = None
     """The gradient's global norm is scaled down to this."""
 
@@ -68,19 +71,28 @@ class Optimizer:
         return optax.chain(
             *([optax.clip_by_global_norm(self.clip_norm)] if self.clip_norm else []),
             *(decay if self.coupled else []),
-            _update(self.update),
+            _transformation(self.update, "optimizer.update"),
             *([] if self.coupled else decay),
-            *([_multiply(self.multipliers)] if self.multipliers else []),
+            *([_transformation(self.rescale, "optimizer.rescale")] if self.rescale is not None else []),
+            *([_multiply(self.multipliers, to_steps)] if self.multipliers else []),
             optax.scale_by_learning_rate(self.schedule(total_steps, to_steps)),
         )
 
+    def decays(self, params: Any) -> dict[str, float]:
+        """How strongly each parameter decays, by path; those that do not may be absent."""
+        return tree.flatten(decay_multipliers(self.decay, params)) if self.weight_decay else {}
 
-def _update(call: Call) -> optax.GradientTransformation:
-    update = call()
-    if not isinstance(update, optax.GradientTransformation):
-        what = f"gives {type(update).__name__}, not an Optax GradientTransformation"
-        raise InputError("optimizer.update", what, "such as Call(optax.scale_by_adam)")
-    return update
+    def rules(self, params: Any) -> list[tuple[str, rules.Rules[Any], Any]]:
+        """(field, rules, the parameters they choose among), for a description."""
+        return [("optimizer.decay", self.decay or (), params), ("optimizer.multipliers", self.multipliers, params)]
+
+
+def _transformation(call: Call, field: str) -> optax.GradientTransformation:
+    made = call()
+    if not isinstance(made, optax.GradientTransformation):
+        what = f"gives {type(made).__name__}, not an Optax GradientTransformation"
+        raise InputError(field, what, "such as Call(optax.scale_by_adam)")
+    return made
 
 
 def decay_multipliers(decay: tuple[tuple[str, float], ...] | None, params: Any) -> Any:
@@ -96,10 +108,27 @@ def _add_decay(strength: float, decay: tuple[tuple[str, float], ...] | None) -> 
     )
 
 
-def _multiply(multipliers: tuple[tuple[str, float], ...]) -> optax.GradientTransformation:
-    return _by_rules(
-        lambda params: rules.assign(multipliers, params, 1.0, "optimizer.multipliers"), lambda u, _, scale: u * scale
-    )
+def _multiply(
+    multipliers: tuple[tuple[str, float | After], ...], to_steps: Callable[[Duration], int]
+) -> optax.GradientTransformation:
+    """Multiplies by the rules' values at the current step, which is counted if one of them depends on it."""
+    by_rules = lambda params: rules.assign(multipliers, params, 1.0, "optimizer.multipliers")  # noqa: E731
+    if not any(isinstance(value, After) for _, value in multipliers):
+        return _by_rules(by_rules, lambda u, _, scale: u * scale)
+
+    def init(params: Any) -> optax.ScaleByScheduleState:
+        by_rules(params)
+        return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        def scaled(update: jax.Array, value: float | After) -> jax.Array:
+            scale = value.build(0, to_steps)(state.count) if isinstance(value, After) else value
+            return update * jnp.asarray(scale, update.dtype)
+
+        changed = jax.tree.map(scaled, updates, by_rules(params))
+        return changed, optax.ScaleByScheduleState(count=optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(init, update)
 
 
 def _by_rules(scales: Callable[[Any], Any], change: Callable[..., Any]) -> optax.GradientTransformation:
@@ -161,3 +190,41 @@ def scale_by_muon_or_adam(beta: float = 0.95, b1: float = 0.9, b2: float = 0.999
     """Muon on parameters of exactly two dims, Nesterov-Adam on the others, both without learning rate."""
     # `muon` is the one form that Optax can apply to some parameters only; its sign and rate of 1 are undone.
     return optax.chain(optax.contrib.muon(1.0, beta=beta, adam_b1=b1, adam_b2=b2), optax.scale(-1.0))
+
+
+def lars(
+    learning_rate: LearningRate,
+    *,
+    momentum: float = 0.9,
+    trust_coefficient: float = 1e-3,
+    weight_decay: float = 1e-4,
+    **fields: Any,
+) -> Optimizer:
+    """LARS: each tensor's rate follows the ratio of its norm to its gradient's, for large batches (You et al. 2017)."""
+    update = Call(scale_by_lars, momentum=momentum, trust_coefficient=trust_coefficient)
+    return Optimizer(
+        update=update, learning_rate=learning_rate, weight_decay=weight_decay, **{"coupled": True, **fields}
+    )
+
+
+def scale_by_lars(momentum: float = 0.9, trust_coefficient: float = 1e-3) -> optax.GradientTransformation:
+    """The trust ratio of tensors of two or more dims, then momentum; in the paper the learning rate is in between."""
+    trusted = optax.masked(
+        optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient),
+        lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+    )
+    return optax.chain(trusted, optax.trace(decay=momentum))
+
+
+def lamb(
+    learning_rate: LearningRate,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-6,
+    weight_decay: float = 1e-2,
+    **fields: Any,
+) -> Optimizer:
+    """LAMB: Adam with a trust ratio for each tensor, for large batches (You et al. 2020)."""
+    update, rescale = Call(optax.scale_by_adam, b1=b1, b2=b2, eps=eps), Call(optax.scale_by_trust_ratio)
+    return Optimizer(update=update, rescale=rescale, learning_rate=learning_rate, weight_decay=weight_decay, **fields)

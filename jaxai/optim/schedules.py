@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import jax.numpy as jnp
 import optax
 
 from jaxai.core.duration import Duration
@@ -95,3 +96,23 @@ class WarmupSteps(_Warmup):
             return optax.piecewise_constant_schedule(self.peak, falls)
 
         return self._warm(total_steps, to_steps, after)
+
+
+@dataclasses.dataclass(frozen=True)
+class After:
+    """A multiplier that is 0 until `at`: parameters unfrozen on a schedule (Howard & Ruder 2018).
+
+    Unlike `Experiment.freeze` it costs gradients and optimizer memory from the start.
+    """
+
+    at: Duration
+    """When the multiplier begins."""
+    multiplier: float = 1.0
+    """What it is from then on."""
+
+    def __post_init__(self):
+        check_fields(self, "After.")
+
+    def build(self, total_steps: int, to_steps: ToSteps) -> Function:  # noqa: ARG002
+        first = to_steps(self.at)
+        return lambda step: jnp.where(step >= first, self.multiplier, 0.0)

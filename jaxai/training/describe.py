@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxai.core import rng, rules, tree
-from jaxai.optim import Optimizer
-from jaxai.optim.optimizer import decay_multipliers
+from jaxai.optim import Grouped, Optimizer
 from jaxai.training.setup import Setup
 from jaxai.training.step import StepOptions, make_train_step
 
@@ -52,7 +51,8 @@ def describe(setup: Setup) -> Description:
     experiment, state = setup.experiment, setup.abstract_state
     params = tree.join(state.params, state.frozen)
     trained = set(tree.flatten(state.params))
-    decays = _decays(setup)
+    declared = experiment.optimizer if isinstance(experiment.optimizer, (Optimizer, Grouped)) else None
+    decays = declared.decays(state.params) if declared is not None else {}
     options = dataclasses.replace(setup.step_options, virtual_shards=None)  # the same arithmetic, cut into fewer parts
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), setup.example)
     step = make_train_step(experiment.task, setup.optimizer, setup.schedule, options, None)
@@ -76,7 +76,7 @@ def describe(setup: Setup) -> Description:
         total_steps=setup.total_steps,
         batch_size=experiment.train.batch_size,
         num_examples={"train": setup.reader.num_examples} | {n: r.num_examples for n, r in setup.evals.items()},
-        rules=_rules_hit(setup, params),
+        rules=_rules_hit(experiment.freeze, declared, params, state.params),
         metrics={
             name: evaluator.names(state.variables(), next(reader.evaluation())) for name, reader in setup.evals.items()
         },
@@ -102,20 +102,12 @@ def _residual_bytes(setup: Setup, options: StepOptions, batch: Any) -> int:
     return tree.num_bytes(jax.eval_shape(backward, setup.abstract_state, part))
 
 
-def _decays(setup: Setup) -> dict[str, float]:
-    optimizer = setup.experiment.optimizer
-    if not isinstance(optimizer, Optimizer) or not optimizer.weight_decay:
-        return {}
-    return tree.flatten(decay_multipliers(optimizer.decay, setup.abstract_state.params))
-
-
-def _rules_hit(setup: Setup, params: Any) -> list[tuple[str, str, int]]:
-    experiment, optimizer = setup.experiment, setup.experiment.optimizer
-    listed = [("freeze", tuple((pattern, True) for pattern in experiment.freeze), params)]
-    if isinstance(optimizer, Optimizer):
-        trained = setup.abstract_state.params
-        listed += [("optimizer.decay", optimizer.decay or (), trained)]
-        listed += [("optimizer.multipliers", optimizer.multipliers, trained)]
+def _rules_hit(
+    freeze: tuple[str, ...], optimizer: Optimizer | Grouped | None, params: Any, trained: Any
+) -> list[tuple[str, str, int]]:
+    listed = [("freeze", tuple((pattern, True) for pattern in freeze), params)]
+    if optimizer is not None:
+        listed += optimizer.rules(trained)
     return [
         (field, pattern, len(paths))
         for field, chosen, among in listed

@@ -18,7 +18,7 @@ from jaxai.core.errors import InputError, did_you_mean
 from jaxai.data.pipeline import Batch, Reader
 from jaxai.experiment.declaration import Experiment
 from jaxai.experiment.json import encode
-from jaxai.optim import Optimizer
+from jaxai.optim import Grouped, Optimizer
 from jaxai.parallel import Layout
 from jaxai.parallel.tree_sum import num_virtual_shards
 from jaxai.training import state as train_state
@@ -117,7 +117,7 @@ def set_up(experiment: Experiment) -> Setup:
     if experiment.checkpoint.keep_every is not None:
         count("checkpoint.keep_every", experiment.checkpoint.keep_every)
     to_steps = functools.partial(count, "optimizer.learning_rate")
-    if isinstance(experiment.optimizer, Optimizer):
+    if isinstance(experiment.optimizer, (Optimizer, Grouped)):
         optimizer = experiment.optimizer.build(total_steps, to_steps)
         schedule = experiment.optimizer.schedule(total_steps, to_steps)
     else:

@@ -58,3 +58,21 @@ def test_nothing_of_the_model_is_computed(tiny):
     assert found.num_params > 10**10
     made = [array.nbytes for array in jax.live_arrays() if id(array) not in others]
     assert max(made, default=0) < 2**20
+
+
+def test_freezing_costs_neither_gradients_nor_optimizer_memory(tiny):
+    """What `describe` says of a frozen layer, and what XLA asks for in fact."""
+    model = MLP(features=(512, 512), num_classes=3)
+    frozen_bytes = 4 * (16 * 512 + 512 + 512 * 512 + 512)
+    described, compiled = [], []
+    for freeze in ((), ("Dense_",)):
+        setup = set_up(tiny(task=Classification(model=model), freeze=freeze))
+        described.append(describe(setup))
+        step = jax.jit(setup.train_step(), donate_argnums=0).lower(setup.abstract_state, setup.example).compile()
+        memory = step.memory_analysis()
+        compiled.append(memory.argument_size_in_bytes + memory.temp_size_in_bytes)
+    whole, frozen = described
+    assert whole.bytes_optimizer - frozen.bytes_optimizer == 2 * frozen_bytes  # Adam's moments
+    assert whole.bytes_memory - frozen.bytes_memory >= 3 * frozen_bytes  # and the gradients
+    assert compiled[0] - compiled[1] >= 2.9 * frozen_bytes
+    assert frozen.flops < 0.75 * whole.flops
