@@ -23,7 +23,7 @@ class LeNet(nn.Module):
     """
 
     num_classes: int = 10
-    """Logits an example."""
+    """Logits an example; 0 leaves the head out, and gives what it would see."""
     activation: Activation = "tanh"
     """After each convolution and each hidden dense layer."""
     pool: Literal["average", "max"] = "average"
@@ -42,4 +42,4 @@ class LeNet(nn.Module):
         x = flatten(x)
         for features in (120, 84):
             x = activate(nn.Dense(features, kernel_init=init)(x), self.activation)
-        return nn.Dense(self.num_classes, name="head")(x)
+        return nn.Dense(self.num_classes, name="head")(x) if self.num_classes else x

@@ -18,7 +18,7 @@ class MLP(nn.Module):
     features: tuple[int, ...] = (512, 256)
     """Width of each hidden layer; none makes it a linear model."""
     num_classes: int = 10
-    """Logits an example."""
+    """Logits an example; 0 leaves the head out, and gives what it would see."""
     activation: Activation = "relu"
     """After each hidden layer."""
     dropout: float = 0.0
@@ -31,4 +31,4 @@ class MLP(nn.Module):
         for width in self.features:
             x = activate(nn.Dense(width, kernel_init=kernel_init(self.activation))(x), self.activation)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.num_classes, name="head")(x)
+        return nn.Dense(self.num_classes, name="head")(x) if self.num_classes else x

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,10 +11,9 @@ import numpy as np
 from flax import linen as nn
 
 from jaxai import metrics
-from jaxai.core import rng, tree
 from jaxai.core.errors import InputError, did_you_mean
 from jaxai.core.fields import check_fields
-from jaxai.data import augment as augmentation
+from jaxai.tasks.inputs import apply_with_auxiliary, check_augmentations, prepare
 from jaxai.tasks.task import Batch, Out, Variables
 
 
@@ -31,6 +29,8 @@ class Classification:
     """Share of the target spread evenly over all classes (Szegedy et al. 2016)."""
     class_weights: tuple[float, ...] | None = None
     """Weight of each class in the loss."""
+    auxiliary_weight: float = 0.3
+    """Weight of the loss of each auxiliary head, where the model has them (GoogLeNet, Inception)."""
     top_k: tuple[int, ...] = ()
     """Values of k for which evaluations report top-k accuracy."""
     inputs: str = "image"
@@ -40,26 +40,26 @@ class Classification:
 
     def __post_init__(self):
         check_fields(self, "task.")
-        for i, given in enumerate(self.augment):
-            if not callable(given):
-                what = f"{type(given).__name__} is no augmentation"
-                raise InputError(f"task.augment.{i}", what, "such as jaxai.data.augment.RandomFlip()")
+        check_augmentations(self.augment)
         if not 0 <= self.label_smoothing < 1:
             raise InputError("task.label_smoothing", f"must be at least 0 and below 1, is {self.label_smoothing}")
 
     def init(self, key: jax.Array, batch: Batch) -> Variables:
         self._require(batch)
-        inputs, _ = self._prepare(batch, key, train=False)
-        return self.model.init({"params": key, "dropout": key}, inputs, train=False)
+        prepared = prepare(self.augment, batch, key, False, self.inputs)
+        return self.model.init({"params": key, "dropout": key}, prepared[self.inputs], train=False)
 
     def loss(self, variables: Variables, batch: Batch, key: jax.Array, train: bool) -> Out:
         labels = batch[self.label]
         weights = batch.get("mask", jnp.ones(labels.shape, jnp.float32)) * batch.get("weight", 1.0)
         num_classes = self._num_classes(variables, batch)
         target = jax.nn.one_hot(labels, num_classes) * (1 - self.label_smoothing) + self.label_smoothing / num_classes
-        inputs, target = self._prepare({**batch, "target": target}, key, train)
-        logits, model_state = self._apply(variables, inputs, batch["index"], key, train)
-        losses = -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
+        prepared = prepare(self.augment, {**batch, "target": target}, key, train, self.inputs)
+        inputs, target = prepared[self.inputs], prepared["target"]
+        logits, model_state, auxiliary = apply_with_auxiliary(self.model, variables, inputs, batch["index"], key, train)
+        losses = _cross_entropy(logits, target)
+        for more in auxiliary:
+            losses += self.auxiliary_weight * _cross_entropy(more, target)
         # A label outside the classes has an all-zero target and would go unnoticed: make it the guard's business.
         losses = jnp.where((labels >= 0) & (labels < num_classes), losses, jnp.nan)
         loss_weights = weights
@@ -76,10 +76,11 @@ class Classification:
 
     def predict(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Class probabilities [batch, class] of raw inputs as the source gives them."""
-        batch = {self.inputs: inputs, "index": jnp.arange(inputs.shape[0])}
-        prepared, _ = self._prepare(batch, jax.random.key(0), train=False)
-        logits = self.model.apply(variables, prepared, train=False)
-        return jax.nn.softmax(jnp.asarray(logits, jnp.float32))
+        return jax.nn.softmax(self._evaluate(self.model, variables, inputs))
+
+    def embed(self, variables: Variables, inputs: jax.Array) -> jax.Array:
+        """What the head of the model sees, [batch, feature], of raw inputs as the source gives them."""
+        return self._evaluate(self.model.clone(num_classes=0), variables, inputs)
 
     def check(self, variables: Variables, batch: Batch) -> None:
         """Raises InputError for a batch without the fields, or with labels that are no class of the model."""
@@ -112,30 +113,20 @@ class Classification:
             what = f"{self.label!r} must be one integer an example, is {label.dtype}{list(label.shape[1:])}"
             raise InputError("task.label", what)
 
-    def _prepare(self, batch: Batch, key: jax.Array, train: bool) -> tuple[jax.Array, Any]:
-        """Model inputs as floating-point numbers, and targets, after augmentation."""
-        prepared = augmentation.apply(self.augment, dict(batch), key, train)
-        inputs = prepared[self.inputs]
-        if inputs.dtype == jnp.uint8:
-            inputs = inputs.astype(jnp.float32) / 255
-        return inputs, prepared.get("target")
-
-    def _apply(
-        self, variables: Variables, inputs: jax.Array, index: jax.Array, key: jax.Array, train: bool
-    ) -> tuple[jax.Array, dict[str, Any]]:
-        """Float32 logits [batch, class] and the updated model state."""
-        inputs = inputs.astype(tree.floating_dtype(variables["params"]))
-        if not train:
-            return jnp.asarray(self.model.apply(variables, inputs, train=False), jnp.float32), {}
-        state_names: Sequence[str] = [name for name in variables if name != "params"]
-        dropout = rng.batch_key(rng.stream(key, "dropout"), index)
-        logits, state = self.model.apply(variables, inputs, train=True, rngs={"dropout": dropout}, mutable=state_names)
-        return logits.astype(jnp.float32), dict(state)
+    def _evaluate(self, model: nn.Module, variables: Variables, inputs: jax.Array) -> jax.Array:
+        """Outputs, float32, of `model` for raw inputs."""
+        index, key = jnp.arange(inputs.shape[0]), jax.random.key(0)
+        prepared = prepare(self.augment, {self.inputs: inputs, "index": index}, key, False, self.inputs)
+        return apply_with_auxiliary(model, variables, prepared[self.inputs], index, key, False)[0]
 
     def _num_classes(self, variables: Variables, batch: Batch) -> int:
-        inputs = jax.eval_shape(lambda b: self._prepare(b, jax.random.key(0), train=False)[0], dict(batch))
-        logits = jax.eval_shape(lambda v, x: self.model.apply(v, x, train=False), dict(variables), inputs)
+        logits = jax.eval_shape(lambda v, x: self._evaluate(self.model, v, x), dict(variables), batch[self.inputs])
         if getattr(logits, "ndim", None) != 2:
             gives = list(logits.shape) if hasattr(logits, "shape") else f"a {type(logits).__name__}"
             raise InputError("task.model", f"must give logits [batch, class], gives {gives}")
         return logits.shape[-1]
+
+
+def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """[batch], of logits and target probabilities, both [batch, class]."""
+    return -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)

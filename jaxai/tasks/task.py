@@ -38,9 +38,12 @@ class Task(Protocol):
     A batch maps names to arrays with a leading batch dim. It always has `index` [batch], the example's number in its
     source, from which random keys come; in evaluation it also has `mask` [batch], 0 for examples that only pad.
 
-    Optional methods: `predict(variables, inputs) -> outputs`; `check(variables, batch) -> None`, which may raise
-    InputError about concrete host values (labels out of range): it runs on first batches and when training diverges;
-    `images(batch) -> {name: uint8 [num, height, width, channel]}`, pictures of a host batch for the logs.
+    Optional methods: `predict(variables, inputs) -> outputs`; `embed(variables, inputs) -> [batch, feature]`, what the
+    model has made of raw inputs, for probes; `check(variables, batch) -> None`, which may raise InputError about
+    concrete host values (labels out of range): it runs on first batches and when training diverges;
+    `images(batch) -> {name: uint8 [num, height, width, channel]}`, pictures of a host batch for the logs;
+    `pictures(variables, batch, key)`, the same of what the model makes of an evaluation's first batch (samples,
+    reconstructions, masks): it is compiled, logged after each evaluation and shown by the report.
     """
 
     def init(self, key: jax.Array, batch: Batch) -> Variables:
