@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from jaxai.core.duration import Duration, Epochs, Minutes, Steps
 from jaxai.core.errors import InputError, did_you_mean
@@ -102,6 +102,18 @@ class RollBack:
             raise InputError("roll_back.deviations", f"must be positive, is {self.deviations:g}")
 
 
+@runtime_checkable
+class Start(Protocol):
+    """Values that training starts from."""
+
+    def load(self, wanted: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+        """Arrays by path and a line about them; what is left out starts anew.
+
+        `wanted` has the shapes and types of all variables by path, such as `params/head/kernel`. Raises InputError.
+        """
+        ...
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A training run as a value: the same value gives the same numbers."""
@@ -144,8 +156,8 @@ class Experiment:
     """By which metric the best checkpoint is kept."""
     early_stopping: EarlyStopping | None = None
     """When to stop before the end; None never does."""
-    start_from: str | None = None
-    """A run folder whose parameters training starts from."""
+    start_from: str | Start | None = None
+    """A run folder whose variables training starts from, or a value such as `adapt.Pretrained(...)`."""
 
     def __post_init__(self):
         check_fields(self)

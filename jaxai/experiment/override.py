@@ -7,6 +7,7 @@ modules, dictionaries (`--evals.test.batch-size`), tuples (`--task.augment.0.pad
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import re
 import typing
@@ -20,7 +21,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Str
 from jaxai.core import duration
 from jaxai.core.call import Call
 from jaxai.core.errors import InputError, nearest
-from jaxai.experiment.declaration import Experiment
+from jaxai.experiment.declaration import Experiment, Start
 
 
 def override(experiment: Experiment, arguments: Sequence[str]) -> Experiment:
@@ -69,15 +70,18 @@ def _parse(experiment: Experiment, arguments: list[str]) -> tuple[Experiment, li
             default=experiment,
             args=arguments,
             return_unknown_args=True,
-            **_options(),
+            **_options(experiment),
         )
     )
 
 
-def _options() -> dict[str, Any]:
+def _options(experiment: Experiment) -> dict[str, Any]:
     registry = ConstructorRegistry()
     registry.primitive_rule(_duration_rule)
+    if experiment.start_from is None or isinstance(experiment.start_from, str):
+        registry.primitive_rule(_run_rule)
     registry.struct_rule(_call_rule)
+    registry.struct_rule(_start_rule)
     return {"config": (tyro.conf.AvoidSubcommands, tyro.conf.SuppressFixed), "registry": registry}
 
 
@@ -109,6 +113,34 @@ def _duration(text: str, optional: bool) -> duration.Duration | None:
         return duration.parse(text)
     except InputError as error:
         raise ValueError(f"{error.field} {error.what}" + (f" ({error.fix})" if error.fix else "")) from None
+
+
+def _run_rule(info: Any) -> PrimitiveConstructorSpec | None:
+    """A start that is none, or a run by its folder."""
+    if Start not in typing.get_args(info.type):
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="RUN|None",
+        instance_from_str=lambda words: None if words[0] == "None" else words[0],
+        is_instance=lambda value: value is None or isinstance(value, str),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _start_rule(info: Any) -> StructConstructorSpec | None:
+    """Any other start: a value with fields of its own, although annotated with a protocol."""
+    start = info.default
+    if Start not in typing.get_args(info.type) or not dataclasses.is_dataclass(start):
+        return None
+    hints = typing.get_type_hints(type(start))
+    return StructConstructorSpec(
+        instantiate=type(start),
+        fields=tuple(
+            StructFieldSpec(name=f.name, type=hints[f.name], default=getattr(start, f.name))
+            for f in dataclasses.fields(start)
+        ),
+    )
 
 
 def _call_rule(info: Any) -> StructConstructorSpec | None:

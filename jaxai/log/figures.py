@@ -112,6 +112,19 @@ def image_grid(images: np.ndarray, captions: Sequence[str], num_columns: int = 6
     return figure
 
 
+def tiled(images: np.ndarray, num_columns: int = 8) -> np.ndarray:
+    """uint8 images [num, height, width, channel], or [row, column, ...], as one picture, white between them."""
+    if images.ndim == 4:
+        num_columns = max(min(num_columns, len(images)), 1)
+        short = -len(images) % num_columns
+        blank = np.full((short, *images.shape[1:]), 255, np.uint8)
+        images = np.concatenate([images, blank]).reshape(-1, num_columns, *images.shape[1:])
+    rows, columns, height, width, channel = images.shape
+    padded = np.full((rows, height + 1, columns, width + 1, channel), 255, np.uint8)
+    padded[:, :-1, :, :-1] = images.transpose(0, 2, 1, 3, 4)
+    return padded.reshape(rows * (height + 1), columns * (width + 1), channel)[:-1, :-1]
+
+
 def svg(figure: Figure) -> str:
     """The figure as one `<svg>` element for inlining: transparent, its foreground the page's text colour."""
     import matplotlib

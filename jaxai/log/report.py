@@ -62,6 +62,8 @@ class RunReport:
     """Counts [true, predicted] and class names by evaluation."""
     mistakes: Mapping[str, Sequence[Mistake]] = dataclasses.field(default_factory=dict)
     """By evaluation, the worst first."""
+    pictures: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    """By evaluation and name: uint8 [num, height, width, channel], or [row, column, height, width, channel]."""
     experiment_source: str | None = None
     """The experiment's Python file."""
 
@@ -69,7 +71,7 @@ class RunReport:
 def render(runs: Sequence[RunReport]) -> str:
     """The page; the first run is the one that the others are read against."""
     title = " · ".join(run.name for run in runs)
-    sections = [_header(runs), _results(runs), _curves(runs), _confusions(runs), _mistakes(runs)]
+    sections = [_header(runs), _results(runs), _curves(runs), _pictures(runs), _confusions(runs), _mistakes(runs)]
     sections += [_configuration(runs), _sources(runs), _environment(runs)]
     style = resources.files("jaxai.log").joinpath("report.css").read_text(encoding="utf-8")
     return (
@@ -150,6 +152,26 @@ def _confusions(runs: Sequence[RunReport]) -> str:
     return _section("Confusion", f'<div class="matrices">{"".join(charts)}</div>') if charts else ""
 
 
+def _pictures(runs: Sequence[RunReport]) -> str:
+    parts = []
+    for run in runs:
+        for split, named in run.pictures.items():
+            for name, images in named.items():
+                caption = f"{run.name}, {split}: {name}" if len(runs) > 1 else f"{split}: {name}"
+                grid = figures.tiled(np.asarray(images))
+                zoom = max(1, min(4, 720 // grid.shape[1]))
+                parts.append(
+                    f'<figure class="pictures"><figcaption>{_text(caption)}</figcaption>'
+                    f'<img alt="{_text(caption)}" width="{grid.shape[1] * zoom}" src="{_source(grid)}"></figure>'
+                )
+    return _section("Pictures", "".join(parts)) if parts else ""
+
+
+def _source(image: np.ndarray) -> str:
+    """An image within the page."""
+    return f"data:image/png;base64,{base64.b64encode(figures.png(image)).decode('ascii')}"
+
+
 def _mistakes(runs: Sequence[RunReport]) -> str:
     parts = []
     for run in runs:
@@ -164,8 +186,7 @@ def _mistakes(runs: Sequence[RunReport]) -> str:
 def _mistake(mistake: Mistake) -> str:
     picture = ""
     if mistake.image is not None:
-        data = base64.b64encode(figures.png(mistake.image)).decode("ascii")
-        picture = f'<img alt="example {mistake.index}" src="data:image/png;base64,{data}">'
+        picture = f'<img alt="example {mistake.index}" src="{_source(mistake.image)}">'
     return (
         f"<figure>{picture}<figcaption>true <b>{_text(mistake.label)}</b><br>"
         f'predicted <span class="wrong">{_text(mistake.prediction)}</span> {mistake.confidence:.1%}<br>'

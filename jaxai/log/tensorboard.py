@@ -47,7 +47,7 @@ class TensorBoardWriter:
         self._confusions[split] = (step, matrix, classes)
 
     def images(self, step: int, split: str, name: str, images: np.ndarray) -> None:
-        self._writer.add_images(f"{split}/{name}", images, step, dataformats="NHWC")
+        self._writer.add_image(f"{split}/{name}", figures.tiled(images), step, dataformats="HWC")
 
     def close(self) -> None:
         for split, (step, matrix, classes) in self._confusions.items():

@@ -50,7 +50,7 @@ class WandbWriter:
         self._run.log({"step": int(step), f"{split}/confusion": self._image(picture)})
 
     def images(self, step: int, split: str, name: str, images: np.ndarray) -> None:
-        drawn = [self._image(image) for image in images]
+        drawn = [self._image(image) for image in images.reshape(-1, *images.shape[-3:])]
         self._run.log({"step": int(step), f"{split}/{name}": drawn})
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ class Writer(Protocol):
         ...
 
     def images(self, step: int, split: str, name: str, images: np.ndarray) -> None:
-        """Stores uint8 images [num, height, width, channel]."""
+        """Stores uint8 images [num, height, width, channel], or [row, column, height, width, channel] for a grid."""
         ...
 
     def close(self) -> None:

@@ -78,8 +78,8 @@ class CheckpointFolder:
             _check_numbers(meta)
             return Restored(found["state"], data["position"], dict(data["fingerprint"]), dict(meta))
 
-    def restore_params(self, step: int) -> Any:
-        """The parameters of `step`, averaged ones where there are any, whatever else was saved; on the first device."""
+    def restore_variables(self, step: int) -> dict[str, Any]:
+        """The variables of `step`, with averaged parameters where there are any; on the first device."""
         self.check(step)
         sharding = SingleDeviceSharding(jax.local_devices()[0])
         with self._reading(step) as path:
@@ -89,7 +89,8 @@ class CheckpointFolder:
             arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
             items = ocp.args.Composite(state=ocp.args.PyTreeRestore(abstract, restore_args=arguments))
             state = self._orbax.restore(path, args=items)["state"]
-            return tree.join(state["ema"] or state["params"], state["frozen"] or {})
+            params = tree.join(state["ema"] or state["params"], state["frozen"] or {})
+            return {"params": params, **(state["model_state"] or {})}
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[Path]:

@@ -13,7 +13,6 @@ from jaxai import metrics
 from jaxai.core import rng, tree
 from jaxai.parallel import Layout
 from jaxai.parallel.tree_sum import num_virtual_shards, tree_sum
-from jaxai.tasks.task import Task
 from jaxai.training.traces import tracing
 
 Values = dict[str, float | np.ndarray]
@@ -22,10 +21,21 @@ Values = dict[str, float | np.ndarray]
 class Evaluator:
     """The compiled evaluation of a task; its batch sizes are compiled once each."""
 
-    def __init__(self, task: Task, layout: Layout, *, seed: int, precision: str, reproducible: bool = False):
+    def __init__(self, task: Any, layout: Layout, *, seed: int, precision: str, reproducible: bool = False):
         self._measure = make_eval_step(task, seed, precision)
+        self._pictures = None
+        if hasattr(task, "pictures"):
+            key = rng.step_key(seed, "pictures", 0)  # the same at each evaluation, so that progress shows
+            self._pictures = jax.jit(lambda variables, batch: task.pictures(variables, batch, key))
         self._axis, self._reproducible, self._num_devices = layout.axis, reproducible, layout.num_shards
         self._compiled = layout.compile_evaluation(self._step)
+
+    def pictures(self, variables: Mapping[str, Any], batch: Any) -> dict[str, np.ndarray]:
+        """What the task makes of a batch for people to look at; none where it has no `pictures`."""
+        if self._pictures is None:
+            return {}
+        with tracing("task.pictures"):
+            return jax.device_get(self._pictures(variables, batch))
 
     def names(self, variables: Mapping[str, Any], batch: Any) -> list[str]:
         """The names of the metrics, without computing any."""
@@ -56,7 +66,7 @@ class Evaluator:
         return metrics.merge(sums, measured)
 
 
-def make_eval_step(task: Task, seed: int, precision: str) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
+def make_eval_step(task: Any, seed: int, precision: str) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
     """The function `(variables, batch) -> metric states` with the loss among them, summed over the batch."""
 
     def step(variables: Mapping[str, Any], batch: Any) -> dict[str, Any]:

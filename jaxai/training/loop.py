@@ -23,7 +23,7 @@ from jaxai.experiment.declaration import Experiment
 from jaxai.log import Display, NullDisplay, Writer
 from jaxai.parallel.distributed import Peers, is_primary
 from jaxai.training import history as past
-from jaxai.training.initial import load_params
+from jaxai.training.initial import initialize
 from jaxai.training.keeper import Keeper, finite
 from jaxai.training.lock import Lock
 from jaxai.training.records import Sink, TrainingLog, scalars
@@ -120,7 +120,8 @@ class Loop:
             self.position = 0
             state = self._layout.init(self.setup.create, self.setup.example)
             if self.experiment.start_from is not None:
-                state = load_params(state, Path(self.experiment.start_from))
+                state, line = initialize(state, self.experiment.start_from)
+                self._sink.display.note(line)
             self._take(state, {})
 
     def _take(self, state: TrainState, meta: Mapping[str, Any]) -> None:
@@ -283,6 +284,9 @@ class Loop:
         record = {"step": self.step, "split": name, **numbers, "seconds": self.log.seconds()}
         self._sink.record({**record, "examples_per_second": reader.num_examples / seconds})
         self._sink.arrays(self.step, name, values, reader.classes)
+        if self._sink.writers and jax.process_count() == 1:
+            batch = next(reader.evaluation())
+            self._sink.images(self.step, name, self._evaluate.pictures(self.state.variables(), batch))
         return numbers
 
     def _save_is_due(self) -> bool:

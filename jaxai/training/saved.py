@@ -41,6 +41,10 @@ class SavedRun:
             check_evaluation(self.setup, name, values[name])
         return values
 
+    def pictures(self, name: str) -> dict[str, np.ndarray]:
+        """What the task makes of the first batch of one evaluation, to look at."""
+        return self.setup.evaluator().pictures(self.variables, next(self.setup.evals[name].evaluation()))
+
     def mistakes(self, name: str) -> list[Mistake]:
         """The most confident wrong predictions of one evaluation; none where the task predicts no classes."""
         task, reader = self.setup.experiment.task, self.setup.evals[name]
@@ -103,6 +107,7 @@ def gather(folder: Path, allow: Sequence[str] = ()) -> RunReport:
         records=read_jsonl(folder / "metrics.jsonl"),
         confusions=confusions,
         mistakes={name: run.mistakes(name) for name in run.setup.evals},
+        pictures={name: run.pictures(name) for name in run.setup.evals},
         experiment_source=sources[0].read_text() if sources else None,
     )
 

@@ -53,7 +53,7 @@ class Watch:
 
 def attack(base: str, names: list[str]) -> int:
     """A job: the cases `names` on copies of the run `base`/run; a line of JSON before and after each."""
-    from jaxai.training.initial import load_params
+    from jaxai.training.initial import initialize
     from jaxai.training.keeper import digest
     from jaxai.training.setup import set_up
 
@@ -65,7 +65,7 @@ def attack(base: str, names: list[str]) -> int:
     planting.DIGEST, planting.MARKER = digest(setup.config), f"{base}/marker"
     true_state = bits(resume(folder / "run", setup).state)
     fresh = setup.layout.init(setup.create, setup.example)
-    true_params = bits(load_params(fresh, folder / "run").params)
+    true_params = bits(initialize(fresh, str(folder / "run"))[0].params)
     watch = Watch(secret)
     resource.setrlimit(resource.RLIMIT_AS, (_address_space() + MAX_BYTES, resource.RLIM_INFINITY))
     for name in names:
@@ -78,7 +78,7 @@ def attack(base: str, names: list[str]) -> int:
         began, before = time.monotonic(), _reset_peak()
         for way, read, true in (
             ("resume", lambda: resume(run, setup).state, true_state),
-            ("params", lambda: load_params(fresh, run).params, true_params),
+            ("params", lambda: initialize(fresh, str(run))[0].params, true_params),
         ):
             said[way] = tried(read, lambda loaded, true=true: bits(loaded) == true)
         if "true" in said["resume"] and name.startswith(("data: ", "meta: ")):

@@ -43,6 +43,7 @@ def make_run():
                 "test": mistakes,
                 "shifted": [Mistake(image=None, label="a", prediction="b", confidence=1, index=0)],
             },
+            pictures={"test": {HOSTILE: generator.integers(0, 256, (2, 3, 5, 7, 1), dtype=np.uint8)}},
             experiment_source=f"# {HOSTILE}\n",
         )
 

@@ -111,3 +111,15 @@ def test_no_global_state_of_matplotlib():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True False\n"
+
+
+@pytest.mark.parametrize("channel", [1, 3])
+def test_tiles_stand_in_rows_with_white_between(channel):
+    images = np.random.default_rng(0).integers(0, 255, (5, 3, 4, channel), dtype=np.uint8)
+    grid = figures.tiled(images, num_columns=3)
+    assert grid.shape == (2 * 4 - 1, 3 * 5 - 1, channel)
+    np.testing.assert_array_equal(grid[4:, 5:9], images[4])
+    assert (grid[3] == 255).all()
+    assert (grid[4:, 10:] == 255).all()  # the place of the sixth, which there is not
+    np.testing.assert_array_equal(figures.tiled(images[:4].reshape(2, 2, 3, 4, channel))[4:, :4], images[2])
+    np.testing.assert_array_equal(figures.tiled(images[:1]), images[0])

@@ -92,6 +92,15 @@ def test_mistakes_are_pictures_with_captions(make_run):
     assert "example 1,234" in page
 
 
+def test_pictures_are_one_grid_each(make_run):
+    page = Page(render([make_run()]))
+    (grid,) = [attrs for tag, attrs in page.elements if tag == "img" and attrs["alt"].startswith("test: ")]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(grid["src"].partition(",")[2]))))
+    assert picture.shape == (2 * 6 - 1, 3 * 8 - 1)
+    (images,) = make_run().pictures["test"].values()
+    np.testing.assert_array_equal(picture[6:, 8:15], images[1, 1, ..., 0])
+
+
 def test_curves_and_matrices_of_every_run_are_there(make_run):
     page = Page(render([make_run("a"), make_run("b")]))
     # loss, accuracy and learning rate, and one matrix a run

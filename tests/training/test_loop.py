@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,6 +22,8 @@ import jaxai
 from jaxai import optim
 from jaxai.data.pipeline import Reader
 from jaxai.log import NullDisplay, read_jsonl
+from jaxai.models import MLP
+from jaxai.tasks import Classification
 from jaxai.training.checkpoint import retain
 from jaxai.training.history import Entry, best, patience_over
 from jaxai.training.loop import Loop
@@ -318,6 +322,47 @@ assert main(["evaluate", run]) == 0
 assert main(["report", run]) == 0
 print([name for name in ("tensorflow", "torch", "keras") if name in sys.modules])
 """
+
+
+class Collected:
+    """A writer that keeps pictures."""
+
+    def __init__(self):
+        self.found = []
+
+    def write(self, record):
+        pass
+
+    def confusion(self, step, split, matrix, classes):
+        pass
+
+    def images(self, step, split, name, images):
+        self.found.append((step, split, name, images))
+
+    def close(self):
+        pass
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drawing(Classification):
+    """Draws the probabilities of what it is shown, and something random."""
+
+    def pictures(self, variables, batch, key):
+        shades = self.predict(variables, batch["image"]) * 255
+        noise = jax.random.randint(key, (2, 4, 4, 1), 0, 256)
+        return {"shades": shades.astype(jnp.uint8)[..., None, None], "noise": noise.astype(jnp.uint8)}
+
+
+def test_pictures_of_a_task_are_logged_after_each_evaluation(tiny):
+    task = Drawing(model=MLP(features=(8,), num_classes=3))
+    writer = Collected()
+    result = jaxai.train(tiny(task=task), display="none", writers=[writer])
+    drawn = {(step, name): images for step, split, name, images in writer.found if split == "test"}
+    assert sorted(drawn) == [(3, "noise"), (3, "shades"), (6, "noise"), (6, "shades")]
+    np.testing.assert_array_equal(drawn[3, "noise"], drawn[6, "noise"])  # so that progress shows
+    batch = next(tiny().evals["test"].open("test").evaluation())
+    expected = np.asarray(task.predict(result.variables, batch["image"]) * 255).astype(np.uint8)
+    np.testing.assert_allclose(drawn[6, "shades"][..., 0, 0].astype(int), expected, atol=1)
 
 
 @pytest.mark.slow
