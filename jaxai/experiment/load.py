@@ -14,6 +14,7 @@ from typing import Any
 import cloudpickle
 
 from jaxai.core.errors import InputError, did_you_mean
+from jaxai.core.variant import split_variant
 from jaxai.experiment.declaration import Experiment
 from jaxai.experiment.json import EXPERIMENT_MODULE, decode
 
@@ -21,10 +22,11 @@ from jaxai.experiment.json import EXPERIMENT_MODULE, decode
 def load(path: str | Path, allow: Sequence[str] = ()) -> Experiment:
     """The experiment that `path` declares: `get_config()` of a Python file, or a run's `config.json`.
 
-    `allow` names modules or experiment files, besides jaxai, flax and optax, whose classes JSON may construct.
+    `FILE.py:NAME` is what the function NAME of the file gives, a variant of its experiment. `allow` names modules or
+    experiment files, besides jaxai, flax and optax, whose classes JSON may construct.
     Raises InputError in one line for whatever is wrong with the file.
     """
-    path = Path(path)
+    path, variant = split_variant(path)
     if path.is_dir() and (path / "config.json").exists():
         path = path / "config.json"
     if path.is_dir():
@@ -38,13 +40,19 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> Experiment:
     if path.suffix != ".py":
         raise InputError(str(path), "is no experiment", "a .py file with get_config(), or a run's config.json")
     module = execute(path)
-    if not callable(getattr(module, "get_config", None)):
-        fix = did_you_mean("get_config", [name for name in vars(module) if not name.startswith("_")])
-        raise InputError(str(path), "has no function get_config()", fix if "did" in fix else "")
-    experiment = _guarded(path, module.get_config)
+    experiment = _guarded(path, _function(path, module, variant))
     if not isinstance(experiment, Experiment):
-        raise InputError(str(path), f"get_config() gives {type(experiment).__name__}, not an Experiment")
+        raise InputError(str(path), f"{variant}() gives {type(experiment).__name__}, not an Experiment")
     return experiment
+
+
+def _function(path: Path, module: Any, name: str) -> Any:
+    """The function `name` of the file, or InputError with the nearest name."""
+    found = getattr(module, name, None)
+    if not callable(found):
+        fix = did_you_mean(name, [other for other in vars(module) if not other.startswith("_")])
+        raise InputError(str(path), f"has no function {name}()", fix if "did" in fix else "")
+    return found
 
 
 def execute(path: Path) -> Any:
@@ -92,11 +100,12 @@ def _from_json(path: Path, allow: Sequence[str]) -> Experiment:
         data = json.loads(path.read_text())
     except (ValueError, OSError) as error:
         raise InputError(str(path), f"is not readable JSON: {error}") from error
-    names, live = [name for name in allow if not name.endswith(".py")], None
+    names, live = [name for name in allow if split_variant(name)[0].suffix != ".py"], None
     for name in set(allow) - set(names):
-        module = execute(Path(name))
+        file, variant = split_variant(name)
+        module = execute(file)
         names.append(module.__name__)
-        live = _guarded(path, module.get_config) if hasattr(module, "get_config") else live
+        live = _guarded(path, getattr(module, variant)) if hasattr(module, variant) else live
     try:
         experiment = decode(data, names, live=live)
     except InputError as error:
