@@ -138,7 +138,7 @@ def test_help_lists_every_field_with_its_meaning_and_default(experiment, capsys,
         "--seed INT Decides initial values, order of the data, augmentation and dropout. (default: 0)",
         "--duration 500steps|12epochs|1e6examples How long to train. (default: 3epochs)",
         "--train.batch-size INT Examples in a batch, over all devices and processes. (default: 64)",
-        "--task.model.num-classes INT Logits an example; 0 leaves the head out, and gives what it would see. (default: 10)",
+        "--task.model.num-classes INT Logits an example; 0 leaves the head out, and gives what it would see.",
         "--task.augment.0.padding INT Pixels on each side. (default: 1)",
         "--optimizer.update.b1 FLOAT Argument of scale_by_adam. (default: 0.8)",
     ):
