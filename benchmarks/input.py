@@ -1,20 +1,27 @@
-"""How much faster are batches of uint8, augmented inside a compiled function, than examples augmented one by one?
+"""How fast is the data: small images augmented inside a compiled function, and photographs decoded on the host?
 
-Method: both contenders turn the same 32 x 32 x 3 images in memory into shuffled batches of 256 that are cropped (4
-pixels of padding), flipped, normalized, float32 and on the device, on the same core in turns. One is jaxai's pipeline
-and its augmentations, compiled. The other is grain as its documentation shows it: shuffle, a numpy function mapped
-over examples, batch; it reads in the iterating thread, which on one core is faster than its read-ahead threads.
+Method, small images: both contenders turn the same 32 x 32 x 3 images in memory into shuffled batches of 256 that are
+cropped (4 pixels of padding), flipped, normalized, float32 and on the device, on the same core in turns. One is jaxai's
+pipeline and its augmentations, compiled. The other is grain as its documentation shows it: shuffle, a numpy function
+mapped over examples, batch; it reads in the iterating thread, which on one core is faster than its read-ahead threads.
 
-Target: at least 15 times the images a second.
+Method, photographs: all contenders make batches of 32 random crops of 224 x 224 pixels, uint8, of JPEG files of 500 x
+375 pixels in the system's cache, on the same core in turns: jaxai's `RandomCropped`, a plain loop with Pillow, and
+PyTorch's `DataLoader` (where PyTorch is installed) in this process and with one worker process.
+
+Target: at least 15 times the images a second of grain; the others inform.
 """
 
 from __future__ import annotations
 
 import itertools
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import photographs
 from harness import Figure, Options, Target, alternate, parse, ratios, report
 
 BATCH_SIZE = 256
@@ -34,7 +41,24 @@ def main() -> None:
             target=Target(sign=">=", bound=15),
         ),
     ]
-    report("input", options, figures, {"batch_size": BATCH_SIZE, "images": "uint8 [32, 32, 3], noise, in memory"})
+    decoded = compare_photographs(options)
+    figures += [Figure(name=f"JPEG, {name}", unit="images/s", values=values) for name, values in decoded.items()]
+    figures += [
+        Figure(name=f"JPEG, jaxai to {name}", unit="x", values=ratios(decoded, "jaxai", name))
+        for name in decoded
+        if name != "jaxai"
+    ]
+    setting = {"batch_size": BATCH_SIZE, "images": "uint8 [32, 32, 3], noise, in memory"}
+    jpeg = f"{photographs.WIDTH} x {photographs.HEIGHT}, quality {photographs.QUALITY}, files, to {photographs.SIZE}"
+    report("input", options, figures, {**setting, "jpeg_batch_size": photographs.BATCH_SIZE, "jpeg": jpeg})
+
+
+def compare_photographs(options: Options) -> dict[str, list[float]]:
+    """Images a second, [round] by contender."""
+    count, batches, batch_size = (8, 1, 4) if options.smoke else (256, 6, photographs.BATCH_SIZE)
+    with tempfile.TemporaryDirectory(prefix="jaxai-") as folder:
+        made = photographs.contenders(Path(folder), count, batches, batch_size)
+        return alternate(made, rounds=options.rounds)
 
 
 def compare(options: Options) -> dict[str, list[float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class ImageFolder:
     """Side, or height and width, in pixels to resize to; default: as they are, which must then be all alike."""
     channels: int = 3
     """Channels to convert to: 1, 3, or 4 with alpha."""
+    decode: bool = True
+    """Without it examples hold the files' bytes, for `RandomCropped` and `CenterCropped` to decode."""
 
     def open(self) -> FolderSource:
         images.check_channels(self.channels)
@@ -52,7 +54,12 @@ class ImageFolder:
         files, labels = self._list(root, classes)
         size = (self.size, self.size) if isinstance(self.size, int) else self.size
         return FolderSource(
-            files=files, labels=np.array(labels, np.int32), classes=classes, size=size, channels=self.channels
+            files=files,
+            labels=np.array(labels, np.int32),
+            classes=classes,
+            size=size,
+            channels=self.channels,
+            decode=self.decode,
         )
 
     def _list(self, root: Path, classes: tuple[str, ...]) -> tuple[list[Path], list[int]]:
@@ -77,7 +84,7 @@ class ImageFolder:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FolderSource:
-    """The opened folder; an example is `image`, uint8 `[height, width, channel]`, and `label`."""
+    """The opened folder; an example is `image`, uint8 `[height, width, channel]` or encoded, and `label`."""
 
     files: list[Path] = dataclasses.field(repr=False)
     """Image files by class, then by name."""
@@ -89,15 +96,23 @@ class FolderSource:
     """Height and width in pixels, or None to keep them."""
     channels: int
     """Channels of the arrays."""
+    decode: bool = True
+    """Whether pictures are decoded."""
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def where(self, index: int) -> str:
+        """The file of an example, for errors."""
+        return str(self.files[index])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
         from PIL import Image, UnidentifiedImageError
 
         path = self.files[index]
         try:
+            if not self.decode:
+                return {"image": path.read_bytes(), "label": self.labels[index]}
             with Image.open(path) as image:
                 array = images.to_array(image, self.channels, self.size)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

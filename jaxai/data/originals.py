@@ -96,7 +96,7 @@ COUNTS: dict[str, dict[str, tuple[int, ...]]] = {
 }
 
 #: Datasets with a builder of their own, the module of that name in `builders`: they prepare themselves on first use.
-OWN = ("digits", "mnist_5k", "oxygen_icons")
+OWN = ("digits", "ihc_patches", "lfw_faces", "mnist_5k", "oxygen_icons", "photo_patches")
 
 _TEXT_LIMIT = 1 << 16
 _BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError)

@@ -3,6 +3,7 @@
 The order is a pure function: batch k of a run holds positions k * batch_size onwards of an endless sequence of
 epochs, each a permutation drawn from (seed, epoch). So the position of a run is one integer, reading may start
 anywhere, and the number of workers changes nothing. Batches straddle epochs: no example is dropped or repeated.
+What a source draws for an example, such as a crop, is a function of (seed, epoch, index).
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Pipeline:
     """Processes that read and decode ahead; 0 reads in threads of this one."""
     prefetch: int = 4
     """Batches read ahead where the source is not in memory."""
+    resident: bool = False
+    """Keep the training data on the device whole, so that only the order is sent there; for data in memory."""
 
     def __post_init__(self):
         check_fields(self)
@@ -61,8 +64,14 @@ class Pipeline:
         if "index" in spec or "mask" in spec:
             name = "index" if "index" in spec else "mask"
             raise InputError(field, f"has a field {name!r}, a name the batch needs for itself", "rename it")
+        if self.cache and hasattr(source, "draw"):
+            raise InputError(f"{field}.cache", "would keep one crop of each example", "leave it at False")
         if self.cache and not hasattr(source, "batch"):
             source = Cached(source, field)
+        if self.resident and num_processes > 1:
+            raise InputError(f"{field}.resident", f"needs one process, not {num_processes}", "leave it at False")
+        if self.resident and not hasattr(source, "batch"):
+            raise InputError(f"{field}.resident", "the source is not in memory", "add cache=True")
         return Reader(self, field, source, spec, seed, process, num_processes)
 
 
@@ -104,6 +113,8 @@ class Reader:
         """
         size = self.pipeline.batch_size // self.num_processes
         start = position + self.process * size
+        if hasattr(self.source, "draw"):
+            return self._draw(start, size)
         epoch, offset = divmod(start, self.num_examples)
         if offset + size <= self.num_examples and self._is_small and getattr(self.source, "full", True):
             return {name: array[offset : offset + size] for name, array in self._whole_epoch(epoch).items()}
@@ -111,6 +122,12 @@ class Reader:
 
     def batches(self, position: int = 0) -> Iterator[Batch]:
         """Training batches from `position` on, without end."""
+        if self.pipeline.resident:
+            from jaxai.data import resident  # it imports JAX, which reading alone does not need
+
+            data = self._read(np.arange(self.num_examples, dtype=np.int32))
+            del data["index"]
+            return resident.batches(data, self._order, self.pipeline.batch_size, position)
         if self.in_memory:
             return map(self.at, itertools.count(position, self.pipeline.batch_size))
         import grain  # half a second, for sources that are read ahead only
@@ -125,14 +142,16 @@ class Reader:
         return iter(ahead)
 
     def evaluation(self) -> Iterator[Batch]:
-        """Every example once, in order; the last batch is padded, and `mask` [batch] is 0 where it is."""
+        """Every example once, in order; `mask` [batch] is 0 where the last one is padded, and for damaged examples."""
         size, total = self.pipeline.batch_size, self.num_examples
         share = size // self.num_processes
         for start in range(0, total, size):
             numbers = np.arange(start + self.process * share, start + (self.process + 1) * share, dtype=np.int64)
             mask = (numbers < total).astype(np.float32)
             indices = np.minimum(numbers, total - 1).astype(np.int32)
-            yield {**self._read(indices), "mask": mask}
+            batch = self._read(indices)
+            damaged = list(getattr(self.source, "damaged", ()))
+            yield {**batch, "mask": np.where(np.isin(indices, damaged), np.float32(0), mask) if damaged else mask}
 
     @functools.cached_property
     def _is_small(self) -> bool:
@@ -156,15 +175,26 @@ class Reader:
             return {**self.source.batch(indices), "index": indices}
         return {**read(self.source, indices, self.field, self.spec), "index": indices}
 
+    def _draw(self, start: int, size: int) -> Batch:
+        """The examples at positions `start` onwards, as the source draws them in their epochs."""
+        parts = [
+            {**read(_Drawn(self.source, self.seed, epoch), indices, self.field, self.spec), "index": indices}
+            for epoch, indices in self._parts(start, size)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
     def _order(self, start: int, size: int) -> np.ndarray:
         """The examples [size] int32 at positions `start` onwards of the endless sequence."""
-        parts = []
+        parts = [indices for _, indices in self._parts(start, size)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _parts(self, start: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The same, by epoch."""
         while size:
             epoch, offset = divmod(start, self.num_examples)
             part = self._epoch(epoch)[offset : offset + size]
-            parts.append(part)
+            yield epoch, part
             start, size = start + len(part), size - len(part)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _epoch(self, epoch: int) -> np.ndarray:
         if self.pipeline.shuffle:
@@ -191,6 +221,23 @@ class _Batches:
 
     def __getitem__(self, index: int) -> Batch:
         return self.reader.at(self.position + int(index) * self.reader.pipeline.batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+    """A source as one epoch sees it, that draws what it gives."""
+
+    source: Any
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Any:
+        # A key of its own, as [seed, epoch, 0] would give the numbers that shuffle the epoch.
+        bits = np.random.Philox(np.random.SeedSequence([self.seed, self.epoch], spawn_key=(index,)))
+        return self.source.draw(index, np.random.Generator(bits))
 
 
 @functools.lru_cache(maxsize=4)

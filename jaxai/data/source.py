@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -25,8 +25,10 @@ _NARROW = {"int64": np.int32, "uint64": np.uint32, "float64": np.float32, "compl
 class Source(Protocol):
     """A dataset with random access.
 
-    It may also have `batch(indices) -> dict[str, array]` (a fast path), `classes` (names of the labels) and
-    `open() -> Source` (a declaration, opened when the run starts).
+    It may also have `batch(indices) -> dict[str, array]` (a fast path), `classes` (names of the labels), `open() ->
+    Source` (a declaration, opened when the run starts), `draw(index, generator) -> example` (what training reads
+    instead, random in a numpy generator made from the seed, the epoch and the index), and `damaged` (indices, met so
+    far, of examples that an evaluation leaves out).
     """
 
     def __len__(self) -> int: ...
@@ -168,6 +170,11 @@ class Cached:
         return {name: array[0] for name, array in self.batch(np.array([index])).items()}
 
     @property
+    def damaged(self) -> Collection[int]:
+        """Examples that an evaluation leaves out, where the source knows of such."""
+        return getattr(self.source, "damaged", ())
+
+    @property
     def full(self) -> bool:
         """Whether every example has been read."""
         return not self._num_missing
@@ -230,7 +237,8 @@ def _array(value: Any, name: Any, where: str, field: str) -> np.ndarray:
 def _numeric(array: np.ndarray, name: Any, where: str, field: str) -> np.ndarray:
     if array.dtype.kind not in "biufc":
         kind = {"U": "text", "S": "bytes", "O": "objects"}.get(array.dtype.kind, str(array.dtype))
-        raise InputError(field, f"{where}: {name} holds {kind}, not numbers", "leave the field out, or encode it first")
+        fix = "decode it: RandomCropped(...)" if kind == "bytes" else "leave the field out, or encode it first"
+        raise InputError(field, f"{where}: {name} holds {kind}, not numbers", fix)
     narrow = _NARROW.get(array.dtype.name)
     if narrow is None:
         return array

@@ -1,7 +1,8 @@
 """A dataset prepared by tensorflow-datasets as a source; TensorFlow is never imported.
 
-`digits`, `mnist_5k` and `oxygen_icons` are our own and make themselves, the latter two of a package that they fetch;
-`mnist`, `fashion_mnist`, `cifar10` and `cifar100` are made by `jaxai prepare`.
+`digits`, `ihc_patches`, `lfw_faces`, `mnist_5k`, `oxygen_icons` and `photo_patches` are our own and make themselves,
+all but the first of a package that they fetch; `mnist`, `fashion_mnist`, `cifar10` and `cifar100` are made by `jaxai
+prepare`.
 """
 
 from __future__ import annotations
@@ -33,17 +34,22 @@ class Tfds:
     """Folder of prepared datasets; default: the variable TFDS_DATA_DIR, else `~/tensorflow_datasets`."""
     fields: tuple[str, ...] | None = None
     """Fields to read; default: the numeric ones."""
+    decode: bool = True
+    """Without it images stay encoded, for `RandomCropped` and `CenterCropped` to decode."""
 
     def open(self) -> TfdsSource:
         directory = default_data_dir() if self.data_dir is None else Path(self.data_dir).expanduser()
-        base = self.name.partition(":")[0]
+        base = re.split("[/:]", self.name)[0]
         if base in OWN:
             importlib.import_module(f"jaxai.data.builders.{base}").prepare(directory)
         builder = _find(self.name, directory)
         features = builder.info.features
         fields = _fields(features, self.fields, self.name)
+        skipped = [name for name in features if name not in fields]
+        if not self.decode:
+            skipped += _encoded(features, fields, self.name)
         return TfdsSource(
-            source=_split(builder, self.split, [name for name in features if name not in fields]),
+            source=_split(builder, self.split, skipped),
             fields=fields,
             classes=_classes(features, fields),
         )
@@ -99,6 +105,10 @@ def _find(name: str, directory: Path) -> Any:
     if base in prepared and base != name:
         made = sorted(str(path.parent.relative_to(directory)) for path in directory.glob(f"{base}/**/features.json"))
         raise InputError("name", f"{name!r} is not prepared in {directory}", f"prepared: {', '.join(made)}")
+    if base in prepared and not list((directory / base).glob("*/dataset_info.json")):
+        configs = sorted(path.parent.parent.name for path in (directory / base).glob("*/*/dataset_info.json"))
+        if configs:
+            raise InputError("name", f"{name!r} has several forms", " or ".join(f"{base}/{c}" for c in configs))
     if base in prepared and next((directory / base).rglob("dataset_info.json"), None):
         fix = f"delete {directory / base}, then: {_command(base)}"
         raise InputError("name", f"{name!r} in {directory} cannot be read: {reason}", fix)
@@ -130,6 +140,16 @@ def _fields(features: Any, wanted: tuple[str, ...] | None, name: str) -> tuple[s
 def _is_numeric(feature: Any) -> bool:
     info = feature.get_tensor_info()
     return hasattr(info, "np_dtype") and np.dtype(info.np_dtype).kind in "biuf"
+
+
+def _encoded(features: Any, fields: tuple[str, ...], name: str) -> list[str]:
+    """The fields that are kept as PNG or JPEG."""
+    import tensorflow_datasets as tfds
+
+    found = [field for field in fields if isinstance(features[field], tfds.features.Image)]
+    if not found:
+        raise InputError("decode", f"{name} holds no encoded images", "leave it at True")
+    return found
 
 
 def _classes(features: Any, fields: tuple[str, ...]) -> tuple[str, ...] | None:

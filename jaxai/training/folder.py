@@ -30,7 +30,7 @@ from jaxai.training.checkpoint import saved_steps
 #: Fields that may change on resume when the user insists: the state and the position in the data keep their meaning.
 HARMLESS = (
     "duration", "evals", "parallel", "evaluate_every", "log_every", "checkpoint", "best", "early_stopping", "roll_back",
-    "train.batch_size", "train.workers", "train.prefetch", "train.cache",
+    "train.batch_size", "train.workers", "train.prefetch", "train.cache", "train.resident",
 )  # fmt: skip
 _PACKAGES = (
     "jaxai-research", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tensorflow-datasets",

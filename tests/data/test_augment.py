@@ -8,7 +8,23 @@ import pytest
 from jaxai.core.errors import InputError
 from jaxai.core.rng import example_keys, stream
 from jaxai.data import augment
-from jaxai.data.augment import ColorJitter, Cutout, Mixup, Normalize, RandomCrop, RandomFlip
+from jaxai.data.augment import (
+    ColorJitter,
+    CutMix,
+    Cutout,
+    GaussianBlur,
+    Grayscale,
+    Grey,
+    Mixup,
+    Normalize,
+    RandAugment,
+    RandomCrop,
+    RandomErasing,
+    RandomFlip,
+    RandomResizedCrop,
+    Solarize,
+)
+from jaxai.experiment.json import decode, encode
 
 KEY = jax.random.key(7)
 ALL = [
@@ -18,8 +34,20 @@ ALL = [
     Normalize(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.1)),
     Cutout(size=4),
     ColorJitter(),
+    ColorJitter(hue=0.3, probability=0.8),
     Mixup(),
+    RandomResizedCrop(size=6),
+    Grey(),
+    Grayscale(probability=0.5),
+    GaussianBlur(size=5),
+    Solarize(probability=0.5),
+    RandAugment(),
+    CutMix(probability=0.7),
+    RandomErasing(probability=0.7),
 ]
+#: What does something in evaluation too.
+ALWAYS = (Normalize, RandomResizedCrop, Grey)
+KEEPS_BYTES = (RandomCrop, RandomFlip, Cutout, Grey, Grayscale, Solarize, RandAugment, CutMix, RandomErasing)
 APPLY = jax.jit(augment.apply, static_argnums=(0, 3))
 
 
@@ -163,22 +191,47 @@ def test_mixup_is_one_convex_blend_of_image_and_target_with_betas_moments():
 
 
 @pytest.mark.parametrize("i", range(len(ALL)))
-def test_evaluation_leaves_all_but_normalize_alone(i):
+def test_evaluation_leaves_all_alone_but_what_is_not_random(i):
     batch = make_batch(size=4)
     out = run([ALL[i]], batch, train=False)
     changed = {name for name in batch if not np.array_equal(out[name], batch[name])}
-    assert changed == ({"image"} if isinstance(ALL[i], Normalize) else set())
+    assert changed == ({"image"} if isinstance(ALL[i], ALWAYS) else set())
+
+
+@pytest.mark.parametrize("i", range(len(ALL)))
+def test_what_only_moves_values_keeps_bytes_and_the_rest_gives_floats(i):
+    for dtype in (np.uint8, np.float32):
+        out = jax.eval_shape(lambda batch: augment.apply([ALL[i]], batch, KEY, True), make_batch(dtype=dtype))["image"]
+        assert out.dtype == (np.uint8 if dtype == np.uint8 and isinstance(ALL[i], KEEPS_BYTES) else np.float32)
+
+
+@pytest.mark.parametrize("i", range(len(ALL)))
+def test_json_of_a_run_names_the_package(i):
+    written = encode(ALL[i])
+    assert written["$class"] == f"jaxai.data.augment:{type(ALL[i]).__name__}"
+    assert decode(written) == ALL[i]
 
 
 @pytest.mark.slow
 def test_halves_of_a_batch_have_the_bits_of_the_whole():
-    augmentations = [a for a in ALL if not isinstance(a, Mixup)]
+    augmentations = [a for a in ALL[:8] if not isinstance(a, Mixup)]
     batch = make_batch()
     whole = run(augmentations, batch)
     parts = (slice(32), slice(32, 64))
     halves = [run(augmentations, {name: value[part] for name, value in batch.items()}) for part in parts]
     for name in batch:
         np.testing.assert_array_equal(whole[name], np.concatenate([half[name] for half in halves]))
+
+
+@pytest.mark.slow
+def test_an_example_is_augmented_alike_in_any_company():
+    augmentations = [a for a in ALL[8:] if not isinstance(a, CutMix)]
+    # Sized last: the others are to see the whole images.
+    augmentations.sort(key=lambda a: isinstance(a, RandomResizedCrop))
+    batch = make_batch(size=32)
+    order = np.random.default_rng(1).permutation(32)
+    out = run(augmentations, batch)["image"]
+    np.testing.assert_array_equal(run(augmentations, {k: v[order] for k, v in batch.items()})["image"], out[order])
 
 
 @pytest.mark.slow
@@ -216,6 +269,21 @@ def test_what_is_not_a_batch_of_images_is_refused_by_name(i):
         (lambda: RandomFlip(probability=1.5), r"RandomFlip.probability: 1.5 \(0 to 1\)"),
         (lambda: Normalize(std=(0.0,)), r"Normalize.std: \(0.0,\) \(more than 0\)"),
         (lambda: Mixup(alpha=0), r"Mixup.alpha: 0 \(more than 0\)"),
+        (lambda: CutMix(alpha=0), r"CutMix.alpha: 0 \(more than 0\)"),
+        (lambda: CutMix(probability=-1), r"CutMix.probability: -1 \(0 to 1\)"),
+        (lambda: ColorJitter(hue=0.6), r"ColorJitter.hue: 0.6 \(0 to 0.5\)"),
+        (lambda: Grayscale(probability=2), r"Grayscale.probability: 2 \(0 to 1\)"),
+        (lambda: GaussianBlur(size=4), r"GaussianBlur.size: 4 pixels \(an odd number\)"),
+        (lambda: GaussianBlur(sigma=(0.0, 1.0)), r"GaussianBlur.sigma: \(0.0, 1.0\) \(\(from, to\), above 0\)"),
+        (lambda: run([GaussianBlur(size=15)], make_batch()), r"GaussianBlur.size: 15 pixels .*a smaller one"),
+        (lambda: RandomResizedCrop(size=0), r"RandomResizedCrop.size: 0 pixels \(1 or more\)"),
+        (lambda: RandomResizedCrop(size=8, scale=(0.5, 1.5)), r"Crop.scale: \(0.5, 1.5\) .*above 0 and at most 1"),
+        (lambda: RandomErasing(ratio=(3.0, 0.3)), r"RandomErasing.ratio: \(3.0, 0.3\) \(\(from, to\), above 0\)"),
+        (lambda: run([RandomErasing(fill="noise")], make_batch()), r"'noise' in uint8 images \(put it after Norm"),
+        (lambda: RandAugment(magnitude=31), r"RandAugment.magnitude: 31 \(0 to 30\)"),
+        (lambda: RandAugment(num_ops=0), r"RandAugment.num_ops: 0 \(1 or more\)"),
+        (lambda: run([Grey()], {**make_batch(), "image": np.zeros((64, 9, 7, 4), np.uint8)}), "needs 1 or 3 channels"),
+        (lambda: run([CutMix()], {k: v for k, v in make_batch().items() if k != "target"}), "CutMix: .* no 'target'"),
         (lambda: run([Normalize(mean=(0.5, 0.5))], make_batch()), r"Normalize.mean: 2 values .* \(needs 1 or 3\)"),
         (lambda: run([Mixup()], make_batch() | {"target": np.zeros(64, np.int32)}), r"'target' int32 \(64,\)"),
         (lambda: run([RandomFlip()], {"image": make_batch()["image"]}), r"augment.0: the batch has no 'index'"),

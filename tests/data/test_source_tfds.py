@@ -23,7 +23,7 @@ def folder(tmp_path_factory) -> str:
 
 def test_reads_the_numeric_fields(folder):
     declared = Tfds("digits", split="test", data_dir=folder)
-    assert repr(declared) == f"Tfds(name='digits', split='test', data_dir={folder!r}, fields=None)"
+    assert repr(declared) == f"Tfds(name='digits', split='test', data_dir={folder!r}, fields=None, decode=True)"
     source = open_source(declared)
     assert len(source) == 360
     assert source.classes == tuple("0123456789")

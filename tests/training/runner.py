@@ -37,7 +37,12 @@ def experiment(spec: dict) -> jaxai.Experiment:
             model=MODELS[spec.get("model", "mlp")],
             augment=(RandomCrop(padding=1), Normalize(mean=(0.3,), std=(0.35,))),
         ),
-        train=jaxai.Pipeline(source=Tfds("digits", split="train"), batch_size=spec.get("batch_size", 48), cache=True),
+        train=jaxai.Pipeline(
+            source=Tfds("digits", split="train"),
+            batch_size=spec.get("batch_size", 48),
+            cache=True,
+            resident=spec.get("resident", False),
+        ),
         evals={"test": jaxai.Pipeline(source=Tfds("digits", split="test[:100]"), batch_size=48, cache=True)},
         optimizer=optim.adamw(optim.WarmupCosine(peak=1e-2, warmup=jaxai.Steps(2)), clip_norm=1.0),
         duration=jaxai.Steps(spec.get("steps", 6)),
