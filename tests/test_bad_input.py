@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from jaxai.cli import main
-from tests.bad_input import commands, data, faults, fields, harm, runs
+from tests.bad_input import commands, data, faults, fields, harm, images, runs
 from tests.bad_input.cases import Case, check_line, experiment_file
 
 Command = Callable[..., tuple[int, str]]
@@ -75,11 +77,32 @@ def test_what_the_cases_vary_is_good(command):
     assert train(command, "") == (0, "")
 
 
-EXPERIMENTS = [fields.DURATIONS, fields.TASKS, fields.OPTIMIZERS, fields.OTHERS, data.SOURCES, data.PREPARED]
+EXPERIMENTS = [
+    fields.DURATIONS,
+    fields.TASKS,
+    fields.OPTIMIZERS,
+    fields.OTHERS,
+    data.SOURCES,
+    data.CHOSEN,
+    data.PREPARED,
+]
 
 
 @pytest.mark.parametrize("bad", [bad for table in EXPERIMENTS for bad in table], ids=str)
 def test_experiments_that_never_start(command, bad: Case):
+    check_line(*train(command, bad.given), bad.says)
+    assert contents(Path("run")) == {}
+
+
+@pytest.mark.parametrize("bad", data.PICTURES, ids=str)
+def test_folders_of_pictures(command, bad: Case):
+    for name in ("cut/a/0", "cut/a/1", "cut/b/0", "cut/b/1", "empty/a/0"):
+        path = Path(f"{name}.jpg")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.linear_gradient("L").resize((40, 30)).save(path)
+    cut = Path("cut/b/0.jpg")
+    os.truncate(cut, cut.stat().st_size - 60)
+    Path("empty/b").mkdir()
     check_line(*train(command, bad.given), bad.says)
     assert contents(Path("run")) == {}
 
@@ -99,6 +122,34 @@ def test_mistakes_in_code_of_ones_own(command, bad: Case):
 def test_data_that_turns_bad_on_the_way(command, bad: Case):
     check_line(*train(command, bad.given), bad.says)
     assert not Path("run/results.json").exists()
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> Path:
+    """A folder of files of weights: of another architecture, of other classes, and one that would run code."""
+    import jax
+    import numpy as np
+
+    from jaxai.adapt import save_pretrained
+    from jaxai.adapt.files import write_safetensors
+    from jaxai.models import MobileNetV2
+
+    folder = tmp_path_factory.mktemp("weights")
+    write_safetensors(folder / "resnet.safetensors", {"fc.weight": np.zeros((3, 8))})
+    model = MobileNetV2(width=0.25, num_classes=9)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32))
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    save_pretrained(model, zeros, folder / "nine.safetensors")
+    command = b"cposix\nsystem\nX\x05\x00\x00\x00false\x85R."
+    (folder / "code.pth").write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) * 2 + command)
+    return folder
+
+
+@pytest.mark.parametrize("bad", images.EXPERIMENTS, ids=str)
+def test_images_and_weights_that_do_not_fit(command, weights, bad: Case):
+    shutil.copytree(weights, ".", dirs_exist_ok=True)
+    check_line(*train(command, bad.given), bad.says)
+    assert contents(Path("run")) == {}
 
 
 def flip(path: Path) -> None:

@@ -27,10 +27,11 @@ MAX_POINTS = 500
 MAX_COUNTED_CLASSES = 20
 
 
-def curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> Figure:
+def curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, axis: str = "step") -> Figure:
     """`metric` over steps for the records of each named run: one line for training and one for each evaluation.
 
-    With one run the colour tells the split; with several it tells the run, and the line style tells the split.
+    `axis` says what a record's `step` counts. With one run the colour tells the split; with several it tells the run,
+    and the line style tells the split.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -55,7 +56,7 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> Figu
         )
     if _spans_decades([values for *_, values in lines]):
         axes.set_yscale("log")
-    axes.set_xlabel("step")
+    axes.set_xlabel(axis)
     axes.set_title(format.label(metric), loc="left", fontsize=11, color=FOREGROUND)
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

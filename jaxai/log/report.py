@@ -58,6 +58,8 @@ class RunReport:
     """Final metrics; nested mappings are joined by slashes."""
     records: Sequence[Mapping[str, Any]] = ()
     """What `jaxai.log.read_jsonl` returns."""
+    axis: str = "step"
+    """What the `step` of a record counts."""
     confusions: Mapping[str, tuple[np.ndarray, Sequence[str] | None]] = dataclasses.field(default_factory=dict)
     """Counts [true, predicted] and class names by evaluation."""
     mistakes: Mapping[str, Sequence[Mistake]] = dataclasses.field(default_factory=dict)
@@ -133,7 +135,7 @@ def _curves(runs: Sequence[RunReport]) -> str:
     records = dict(zip(_unique_names(runs), (run.records for run in runs), strict=True))
     train = {name: [record for record in of if record["split"] == "train"] for name, of in records.items()}
     names = dict.fromkeys(name for of in records.values() for record in of for name in headline_names(record))
-    drawn = [figures.curves(records, name) for name in names if name not in DYNAMICS]
+    drawn = [figures.curves(records, name, runs[0].axis) for name in names if name not in DYNAMICS]
     drawn += [figures.curves(train, name) for name in DYNAMICS if name in names]
     charts = "".join(f'<figure class="chart">{figures.svg(figure)}</figure>' for figure in drawn)
     return _section("Learning curves", f'<div class="charts">{charts}</div>') if charts else ""

@@ -2,12 +2,47 @@
 
 Each maps inputs to logits, `model.apply(variables, inputs, train)`; its last layer is called `head`. It computes in the
 type of its inputs and parameters: cast both to bfloat16 and it computes in bfloat16. Dropout draws from
-`rngs={"dropout": key}` when `train` is true.
+`rngs={"dropout": key}` when `train` is true. `model.clone(num_classes=0)` is the encoder: it has no head and gives the
+features that the head would see.
 """
 
+from jaxai.models.airbench import Airbench
+from jaxai.models.alexnet import AlexNet
+from jaxai.models.autoencoders import ConvDecoder, DenseDecoder, MaskedDecoder
 from jaxai.models.convnet import ConvNet
+from jaxai.models.convnext import ConvNeXt
+from jaxai.models.gan import Discriminator, Generator
+from jaxai.models.googlenet import GoogLeNet
+from jaxai.models.inception_v3 import InceptionV3
 from jaxai.models.lenet import LeNet
 from jaxai.models.mlp import MLP
+from jaxai.models.mobilenet_v2 import MobileNetV2
+from jaxai.models.probe import Probe
+from jaxai.models.projector import Projector
+from jaxai.models.resnet import ResNet
 from jaxai.models.softmax_regression import SoftmaxRegression
+from jaxai.models.unet import UNet
+from jaxai.models.vit import ViT
 
-__all__ = ["MLP", "ConvNet", "LeNet", "SoftmaxRegression"]
+__all__ = [
+    "MLP",
+    "Airbench",
+    "AlexNet",
+    "ConvDecoder",
+    "ConvNeXt",
+    "ConvNet",
+    "DenseDecoder",
+    "Discriminator",
+    "Generator",
+    "GoogLeNet",
+    "InceptionV3",
+    "LeNet",
+    "MaskedDecoder",
+    "MobileNetV2",
+    "Probe",
+    "Projector",
+    "ResNet",
+    "SoftmaxRegression",
+    "UNet",
+    "ViT",
+]

@@ -1,7 +1,8 @@
 """Where arrays live and what is compiled: the only room that knows about devices."""
 
+from jaxai.parallel.gather import gather, own_rows
 from jaxai.parallel.layout import Layout, Parallel
 from jaxai.parallel.mesh import Mesh
 from jaxai.parallel.pmap import PMap
 
-__all__ = ["Layout", "Mesh", "PMap", "Parallel"]
+__all__ = ["Layout", "Mesh", "PMap", "Parallel", "gather", "own_rows"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxai.core import tree
@@ -68,11 +69,15 @@ class FromRun:
         return path
 
 
-def initialize(state: TrainState, start: str | Start) -> tuple[TrainState, str]:
-    """`state` with the variables that `start`, or the run of that name, gives; and a line about them."""
-    trained = {"params": tree.join(state.params, state.frozen), **state.model_state}
-    wanted = {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in tree.flatten(trained).items()}
-    arrays, line = (FromRun(run=start) if isinstance(start, str) else start).load(wanted)
+def load_start(abstract: TrainState, start: str | Start) -> tuple[Mapping[str, Any], str]:
+    """The arrays that `start`, or the run of that name, gives for a state like `abstract`; and a line about them."""
+    variables = {"params": tree.join(abstract.params, abstract.frozen), **abstract.model_state}
+    wanted = {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in tree.flatten(variables).items()}
+    return (FromRun(run=start) if isinstance(start, str) else start).load(wanted)
+
+
+def initialize(state: TrainState, arrays: Mapping[str, Any]) -> TrainState:
+    """`state` with `arrays` by path in place of its own variables."""
 
     def put(path: str, old: jax.Array) -> jax.Array:
         if path not in arrays:
@@ -85,8 +90,8 @@ def initialize(state: TrainState, start: str | Start) -> tuple[TrainState, str]:
         params=params,
         frozen=tree.map_paths(lambda path, old: put(f"params/{path}", old), state.frozen),
         model_state=tree.map_paths(put, state.model_state),
-        ema=None if state.ema is None else jax.tree.map(jax.numpy.copy, params),
-    ), line
+        ema=None if state.ema is None else jax.tree.map(jnp.copy, params),
+    )
 
 
 def _found(patterns: tuple[str, ...], path: str) -> bool:

@@ -23,7 +23,7 @@ from jaxai.experiment.declaration import Experiment
 from jaxai.log import Display, NullDisplay, Writer
 from jaxai.parallel.distributed import Peers, is_primary
 from jaxai.training import history as past
-from jaxai.training.initial import initialize
+from jaxai.training.initial import initialize, load_start
 from jaxai.training.keeper import Keeper, finite
 from jaxai.training.lock import Lock
 from jaxai.training.records import Sink, TrainingLog, scalars
@@ -118,10 +118,12 @@ class Loop:
             self._take(restored.state, restored.meta)
         else:
             self.position = 0
-            state = self._layout.init(self.setup.create, self.setup.example)
-            if self.experiment.start_from is not None:
-                state, line = initialize(state, self.experiment.start_from)
+            arrays = {}
+            if self.experiment.start_from is not None:  # what does not fit is known before anything is compiled
+                arrays, line = load_start(self.setup.abstract_state, self.experiment.start_from)
                 self._sink.display.note(line)
+            state = self._layout.init(self.setup.create, self.setup.example)
+            state = initialize(state, arrays) if arrays else state
             self._take(state, {})
 
     def _take(self, state: TrainState, meta: Mapping[str, Any]) -> None:

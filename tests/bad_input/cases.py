@@ -12,10 +12,15 @@ import optax
 
 from jaxai import Best, Call, Checkpoints, EarlyStopping, Epochs, Experiment, Mesh, Minutes, Pipeline, PMap, Steps
 from jaxai import optim
-from jaxai.data.augment import Normalize, RandomCrop
+from jaxai.adapt import Pretrained
+from jaxai.data.augment import CutMix, Grey, Normalize, RandomCrop
+from jaxai.data.crops import CenterCropped, RandomCropped
+from jaxai.data.folder import ImageFolder
 from jaxai.data.source import Arrays
+from jaxai.data.subset import PartlyLabelled, Subset
 from jaxai.data.tfds import Tfds
-from jaxai.models import LeNet, SoftmaxRegression
+from jaxai.models import AlexNet, LeNet, MobileNetV2, SoftmaxRegression
+from jaxai.models.resnet import resnet
 from jaxai.tasks import Classification
 
 

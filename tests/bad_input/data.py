@@ -60,6 +60,49 @@ LATER = [
     ),
 ]
 
+#: Chosen rows, data on the device, and channels that an augmentation cannot take.
+CHOSEN = [
+    case("train=pipe(Subset(data(), (3, 24)))", "train.indices.1: 24 is no row of a dataset of 24", "0 to 23"),
+    case("train=pipe(Subset(data(), [3]))", "indices: must be a tuple, is [3]"),
+    case("train=pipe(PartlyLabelled(data(), per_class=9))", "train.per_class: 9 examples of class 0, which has 8"),
+    case("train=pipe(PartlyLabelled(data(label=None)))", "train.source: has no 'label'", "one integer an example"),
+    case("train=pipe(PartlyLabelled(data(), labelled_share=2.0))", "labelled_share: 2.0 is not between 0 and 1"),
+    case("train=pipe(Tfds('digits'), resident=True)", "train.resident: the source is not in memory", "cache=True"),
+    case(
+        "task=task(augment=(Grey(),)), train=pipe(data(image=np.zeros((24, 4, 4, 4), np.uint8))), evals={}",
+        "Grey: images (8, 4, 4, 4)",
+        "needs 1 or 3 channels",
+    ),
+    case("task=task(augment=(CutMix(alpha=0),))", "CutMix.alpha: 0", "more than 0"),
+]
+
+#: Beside `cut`, a folder of four pictures of which the third is cut off, and `empty`, one of whose classes has none.
+PICTURES = [
+    case("train=pipe(ImageFolder('empty')), evals={}", "train.path: empty/b has no images", "known: .png .jpg"),
+    case("train=pipe(ImageFolder('cut')), evals={}", "train: example 2: cannot be read: path: cut/b/0.jpg cannot be"),
+    case(
+        "train=pipe(RandomCropped(ImageFolder('cut', decode=False), size=4)), evals={}",
+        "train: example 2: cannot be read: image: cut/b/0.jpg cannot be decoded: ",
+        'repair or delete it, or on_damaged="skip"',
+    ),
+    case(
+        "train=pipe(), evals={'test': pipe(CenterCropped(ImageFolder('cut', decode=False), size=4, resize=4))}",
+        "evals.test: 'image' is uint8[4, 4, 3], in the training data uint8[4, 4, 1]",
+    ),
+    case("train=pipe(ImageFolder('cut', decode=False)), evals={}", "train: example 0: image holds bytes", "RandomCrop"),
+    case(
+        "train=pipe(RandomCropped(ImageFolder('cut'))), evals={}",
+        "train: example 0: cannot be read: source: gives 'image' as ndarray, not an encoded picture",
+        "decode=False",
+    ),
+    case(
+        "train=pipe(RandomCropped(ImageFolder('cut', decode=False)), cache=True), evals={}",
+        "train.cache: would keep one crop of each example",
+    ),
+    case("train=pipe(RandomCropped(ImageFolder('cut'), channels=2))", "channels: 2 is not a number of channels", "1 ("),
+    case("train=pipe(CenterCropped(ImageFolder('cut'), size=300))", "resize: 256 is below the size 300"),
+]
+
 PREPARED = [
     case("train=pipe(Tfds('digist'))", "train.name: 'digist' is not a dataset", "did you mean 'digits'?"),
     case("train=pipe(Tfds('mnist'))", "train.name: 'mnist' is not prepared in", "jaxai prepare mnist"),

@@ -53,19 +53,22 @@ class Watch:
 
 def attack(base: str, names: list[str]) -> int:
     """A job: the cases `names` on copies of the run `base`/run; a line of JSON before and after each."""
-    from jaxai.training.initial import initialize
+    from jaxai.training.initial import initialize, load_start
     from jaxai.training.keeper import digest
     from jaxai.training.setup import set_up
 
     from . import hostile, planting
     from .small import bits, make_experiment
 
+    def started(state: Any, run: Path) -> Any:
+        return initialize(state, load_start(state, str(run))[0]).params
+
     folder, secret, run = Path(base), Path(base) / "secret", Path(base) / "now"
     setup = set_up(make_experiment())
     planting.DIGEST, planting.MARKER = digest(setup.config), f"{base}/marker"
     true_state = bits(resume(folder / "run", setup).state)
     fresh = setup.layout.init(setup.create, setup.example)
-    true_params = bits(initialize(fresh, str(folder / "run"))[0].params)
+    true_params = bits(started(fresh, folder / "run"))
     watch = Watch(secret)
     resource.setrlimit(resource.RLIMIT_AS, (_address_space() + MAX_BYTES, resource.RLIM_INFINITY))
     for name in names:
@@ -78,7 +81,7 @@ def attack(base: str, names: list[str]) -> int:
         began, before = time.monotonic(), _reset_peak()
         for way, read, true in (
             ("resume", lambda: resume(run, setup).state, true_state),
-            ("params", lambda: initialize(fresh, str(run))[0].params, true_params),
+            ("params", lambda: started(fresh, run), true_params),
         ):
             said[way] = tried(read, lambda loaded, true=true: bits(loaded) == true)
         if "true" in said["resume"] and name.startswith(("data: ", "meta: ")):
