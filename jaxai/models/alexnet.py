@@ -17,7 +17,7 @@ class AlexNet(nn.Module):
     averaged to 6 x 6 before the dense layers.
 
     Layers before ReLU start He normal (He et al. 2015), the logits LeCun normal, biases at zero. The paper starts from
-    a standard deviation of 0.01 and some biases of one, with which signals shrink tenfold a layer; PyTorch draws
+    a standard deviation of 0.01 and some biases of one, with which signals shrink at every layer; PyTorch draws
     uniformly, with a sixth of He's variance.
     """
 

@@ -15,7 +15,7 @@ from jaxai.models.layers import check_image, max_pool
 
 Norm = Literal["batch", "group"]
 
-#: PyTorch's way: a whole-numbered time counts steps of a thousand, any other goes from 0 to 1.
+#: Of diffusion, as Ho et al. count them; times in 0..1 are shares of them.
 STEPS = 1000
 
 

@@ -16,7 +16,7 @@ from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
 from jaxai.models.projector import Projector
 from jaxai.tasks import siamese
-from jaxai.tasks.inputs import apply_model, check_augmentations, part, prepare
+from jaxai.tasks.inputs import apply_model, check_augmentations, examples, part, prepare
 from jaxai.tasks.task import Batch, Out, Variables
 
 TEACHER = "teacher"
@@ -102,7 +102,7 @@ class BYOL:
 
     def images(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Up to 16 examples, if they are pictures."""
-        return siamese.examples(batch, self.inputs)
+        return examples(batch, self.inputs)
 
     def pictures(self, variables: Variables, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:  # noqa: ARG002
         """Pairs of views of up to 16 examples."""

@@ -13,7 +13,7 @@ from flax import linen as nn
 from jaxai import metrics
 from jaxai.core.errors import InputError, did_you_mean
 from jaxai.core.fields import check_fields
-from jaxai.tasks.inputs import apply_with_auxiliary, check_augmentations, prepare
+from jaxai.tasks.inputs import apply_with_auxiliary, check_augmentations, examples, prepare
 from jaxai.tasks.task import Batch, Out, Variables
 
 
@@ -100,9 +100,7 @@ class Classification:
 
     def images(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Up to 16 examples, if they are pictures."""
-        inputs = batch[self.inputs][:16]
-        pictures = inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[-1] in (1, 3)
-        return {"examples": inputs} if pictures else {}
+        return examples(batch, self.inputs)
 
     def _require(self, batch: Batch) -> None:
         for field, name in (("task.inputs", self.inputs), ("task.label", self.label)):

@@ -17,7 +17,7 @@ from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
 from jaxai.tasks import siamese
 from jaxai.tasks.classification import Classification
-from jaxai.tasks.inputs import apply_model, check_augmentations, prepare
+from jaxai.tasks.inputs import apply_model, check_augmentations, examples, prepare
 from jaxai.tasks.task import Batch, Out, Variables
 
 
@@ -103,7 +103,7 @@ class FixMatch:
 
     def images(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Up to 16 examples, if they are pictures."""
-        return siamese.examples(batch, self.inputs)
+        return examples(batch, self.inputs)
 
     def pictures(self, variables: Variables, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:  # noqa: ARG002
         """Weak and strong views of up to 16 examples, next to each other."""

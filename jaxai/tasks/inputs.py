@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import errors
 from flax import linen as nn
 
@@ -76,6 +77,13 @@ def apply_with_auxiliary(
     state = dict(state)
     auxiliary = jax.tree.leaves(state.pop(AUXILIARY, {}))
     return tree.cast(outputs, jnp.float32), state, tree.cast(auxiliary, jnp.float32)
+
+
+def examples(batch: dict[str, np.ndarray], inputs: str, num: int = 16) -> dict[str, np.ndarray]:
+    """Up to `num` examples of a host batch, if they are pictures."""
+    found = batch[inputs][:num]
+    is_picture = found.dtype == np.uint8 and found.ndim == 4 and found.shape[-1] in (1, 3)
+    return {"examples": found} if is_picture else {}
 
 
 def part(variables: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from jaxai import metrics
 from jaxai.core import rng
 from jaxai.core.errors import InputError, did_you_mean
 from jaxai.core.fields import check_fields
-from jaxai.tasks.inputs import apply_model, check_augmentations, part, prepare
+from jaxai.tasks.inputs import apply_model, check_augmentations, examples, part, prepare
 from jaxai.tasks.task import Batch, Out, Variables
 
 
@@ -173,9 +173,7 @@ class MultiTask:
 
     def images(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Up to 16 examples, if they are pictures."""
-        inputs = batch[self.inputs][:16]
-        pictures = inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[-1] in (1, 3)
-        return {"examples": inputs} if pictures else {}
+        return examples(batch, self.inputs)
 
     def _outputs(
         self, variables: Variables, inputs: jax.Array, index: jax.Array, key: jax.Array, train: bool

@@ -15,7 +15,7 @@ from jaxai.core import rng
 from jaxai.core.errors import InputError, did_you_mean
 from jaxai.core.fields import check_fields
 from jaxai.data import augment as augmentation
-from jaxai.tasks.inputs import apply_model, check_augmentations, prepare
+from jaxai.tasks.inputs import apply_model, check_augmentations, examples, prepare
 from jaxai.tasks.task import Batch, Out, Variables
 
 
@@ -92,8 +92,7 @@ class Segmentation:
 
     def images(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Up to 16 examples, if they are pictures."""
-        inputs = batch[self.inputs][:16]
-        return {"examples": inputs} if inputs.dtype == np.uint8 and inputs.shape[-1] in (1, 3) else {}
+        return examples(batch, self.inputs)
 
     def _move(self, batch: Batch, key: jax.Array, train: bool) -> dict[str, Any]:
         """`batch` with image and target moved by the spatial augmentations, as one image of more channels."""

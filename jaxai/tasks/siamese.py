@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from jaxai.core import rng
@@ -88,10 +87,3 @@ def cosine(first: jax.Array, second: jax.Array) -> jax.Array:
 def unit(x: jax.Array) -> jax.Array:
     """`x` [batch, feature] at length 1; zeros stay zeros, and have a gradient."""
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-12))
-
-
-def examples(batch: dict[str, np.ndarray], inputs: str) -> dict[str, np.ndarray]:
-    """Up to 16 examples of a host batch, if they are pictures."""
-    found = batch[inputs][:NUM_PAIRS]
-    is_picture = found.dtype == np.uint8 and found.ndim == 4 and found.shape[-1] in (1, 3)
-    return {"examples": found} if is_picture else {}

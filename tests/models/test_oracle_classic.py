@@ -86,9 +86,10 @@ def ours(name, x, labels):
         losses = [-jnp.mean(jax.nn.log_softmax(part)[jnp.arange(len(labels)), labels]) for part in logits]
         return losses[0] + 0.3 * sum(losses[1:]), (logits, state)
 
-    (_, (logits, state)), grads = jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+    quick = jax.jit if name == "inception_v3" else jit  # its large images take longer than compiling them well
+    (_, (logits, state)), grads = quick(jax.value_and_grad(loss, has_aux=True))(variables["params"])
     return {
-        "evaluation": [jit(model.apply)(variables, x)],
+        "evaluation": [quick(model.apply)(variables, x)],
         "training": logits,
         "gradients": to_published(model, {"params": grads}),
         "averages": to_published(model, state),
@@ -172,7 +173,7 @@ def test_weights_of_another_architecture_or_number_of_classes_are_refused_by_nam
         load_pretrained(GoogLeNet(num_classes=7), arrays)
     assert load_pretrained(GoogLeNet(num_classes=10, aux=False), arrays, unused=("^aux",)).missing == ()
     encoder = load_pretrained(GoogLeNet(num_classes=0), arrays, unused=("^aux", "^fc"))
-    assert len(encoder.unexpected) == 2 * (6 + 4) + 2
+    assert len(encoder.unexpected) == 2 * (5 + 4) + 2
 
 
 def torch_unet(model, channels):
