@@ -1,0 +1,49 @@
+"""ResNet-18 with a stem for small images; as it stands, for one epoch on icons.
+
+jaxai train experiments/cifar10_resnet18.py
+
+No figure yet: it is complete, and was not run to its end.
+
+On CIFAR-10, 60 epochs, once it is prepared (`jaxai prepare cifar10`); no figure yet:
+
+jaxai train experiments/cifar10_resnet18.py:full
+"""
+
+import dataclasses
+
+from jaxai import Epochs, Experiment, Pipeline, Steps, optim
+from jaxai.data.augment import Cutout, Normalize, RandomCrop, RandomFlip
+from jaxai.data.tfds import Tfds
+from jaxai.models.resnet import resnet
+from jaxai.tasks import Classification
+
+
+def get_config() -> Experiment:
+    """951 icons, one epoch."""
+    normalize = Normalize(mean=(0.82, 0.82, 0.81), std=(0.26, 0.24, 0.28))
+    return Experiment(
+        task=Classification(
+            model=resnet(18, 9, stem="small"), augment=(RandomCrop(padding=4), RandomFlip(), normalize)
+        ),
+        train=Pipeline(source=Tfds(name="oxygen_icons", split="train"), batch_size=32, cache=True),
+        evals={"test": Pipeline(source=Tfds(name="oxygen_icons", split="test"), batch_size=128, cache=True)},
+        optimizer=optim.adamw(optim.WarmupCosine(peak=1e-3, warmup=Steps(5)), weight_decay=0.05),
+        duration=Epochs(1),
+        evaluate_every=Epochs(1),
+    )
+
+
+def full() -> Experiment:
+    """CIFAR-10, 60 epochs with momentum."""
+    icons = get_config()
+    normalize = Normalize(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
+    augment = (RandomCrop(padding=4), RandomFlip(), normalize, Cutout(size=8))
+    return dataclasses.replace(
+        icons,
+        task=Classification(model=resnet(18, 10, stem="small"), augment=augment, label_smoothing=0.1),
+        train=Pipeline(source=Tfds(name="cifar10", split="train"), batch_size=128, resident=True, cache=True),
+        evals={"test": Pipeline(source=Tfds(name="cifar10", split="test"), batch_size=500, cache=True)},
+        optimizer=optim.sgd(optim.WarmupCosine(peak=0.1, warmup=Epochs(2)), nesterov=True, weight_decay=5e-4),
+        duration=Epochs(60),
+        evaluate_every=Epochs(1),
+    )

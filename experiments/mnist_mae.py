@@ -1,0 +1,30 @@
+"""A masked autoencoder (He et al. 2022) of 262,800 parameters on 4,000 images of MNIST, which are fetched on first use.
+
+jaxai train experiments/mnist_mae.py && jaxai probe runs/mnist_mae
+
+230 s of processor time on one core of a 2-core Intel Xeon at 2.5 GHz; seed 0 only. It fills in three quarters of an
+image with a squared error of 0.050 a pixel. Its mean token, without fine-tuning, is not a good feature at this size:
+nearest neighbours tell 72.4 % of the test digits, 59.7 % untrained; a linear probe 80.0 %, but 82.4 % untrained.
+"""
+
+from jaxai import Epochs, Experiment, Pipeline, optim
+from jaxai.data.tfds import Tfds
+from jaxai.models import MaskedDecoder, ViT
+from jaxai.tasks import MaskedAutoencoder
+
+
+def get_config() -> Experiment:
+    """The experiment."""
+    return Experiment(
+        task=MaskedAutoencoder(
+            encoder=ViT(patch=4, dim=64, depth=4, num_heads=4),
+            decoder=MaskedDecoder(dim=64, depth=1, num_heads=4),
+            mask_ratio=0.75,
+            normalize=False,
+        ),
+        train=Pipeline(source=Tfds(name="mnist_5k", split="train"), batch_size=100, cache=True),
+        evals={"test": Pipeline(source=Tfds(name="mnist_5k", split="test"), batch_size=200, cache=True)},
+        optimizer=optim.adamw(optim.WarmupCosine(peak=2e-3, warmup=Epochs(5)), b2=0.95, weight_decay=0.05),
+        duration=Epochs(60),
+        evaluate_every=Epochs(20),
+    )
