@@ -2,9 +2,14 @@
 
 jaxai train experiments/mnist_simclr.py && jaxai probe runs/mnist_simclr
 
-125 s of processor time on one core of a 2-core Intel Xeon at 2.5 GHz. A linear probe of the encoder tells 96.0 and 95.8
-% of the test digits with the seeds 1 and 2, of the untrained encoder 88.0 and 86.3 %, of the pixels 88.8 %. The same
-encoder trained with all labels (`:supervised`, 55 s) tells 98.1 %, seed 0.
+2 minutes of computing on one core of a 2-core Intel Xeon at 2.5 GHz, 3 to 12 while other work shared it. Test accuracy
+of a linear probe on the encoder, mean (range) over the seeds 0 to 2: 96.0 % (95.8-96.1); on the same encoder untrained
+87.8 % (86.3-89.1), on raw pixels 88.8 %. By the 20 nearest neighbours: 94.8 % (94.1-95.6), untrained 89.5 %
+(87.8-90.8), raw pixels 94.9 %.
+
+The same encoder trained as long with all labels, in 50 s: 98.1 % (98.1-98.2).
+
+jaxai train experiments/mnist_simclr.py:supervised
 """
 
 import dataclasses

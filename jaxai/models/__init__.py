@@ -3,7 +3,7 @@
 Each maps inputs to logits, `model.apply(variables, inputs, train)`; its last layer is called `head`. It computes in the
 type of its inputs and parameters: cast both to bfloat16 and it computes in bfloat16. Dropout draws from
 `rngs={"dropout": key}` when `train` is true. `model.clone(num_classes=0)` is the encoder: it has no head and gives the
-features that the head would see.
+features that the head would see. Decoders, generators and discriminators say in their own docstrings what they map.
 """
 
 from jaxai.models.airbench import Airbench
