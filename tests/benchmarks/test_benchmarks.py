@@ -73,6 +73,7 @@ FIGURES = {
     },
     "checkpoint": {"stall of training": "<= 30", "until written, to raw": "<= 1.4", "the seal, a GB": "<= 1"},
     "reproducible": {},
+    "models": {},
 }
 
 
