@@ -2,8 +2,10 @@
 
 jaxai train experiments/mnist_byol.py && jaxai probe runs/mnist_byol
 
-140 s of processor time on one core of a 2-core Intel Xeon at 2.5 GHz; seed 0 only. A linear probe of the encoder tells
-94.2 % of the test digits, of the untrained encoder 89.1 %, of the pixels 88.8 %.
+140 to 170 s on one core of a 2-core Intel Xeon at 2.5 GHz. Test accuracy of a linear probe on the encoder, mean (range)
+over the seeds 0 to 2: 94.3 % (93.4-95.2); on the same encoder untrained 87.8 % (86.3-89.1), on raw pixels 88.8 %. By
+the 20 nearest neighbours: 92.8 % (91.6-94.9), untrained 89.5 % (87.8-90.8), raw pixels 94.9 %. The features do not
+collapse: their spread is 0.48 (0.45-0.51) of at most 1.
 """
 
 from jaxai import Epochs, Experiment, Pipeline, optim

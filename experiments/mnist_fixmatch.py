@@ -2,8 +2,8 @@
 
 jaxai train experiments/mnist_fixmatch.py
 
-70 s of computing on one core of a 2-core Intel Xeon at 2.5 GHz, 2 to 5 minutes while other work shared it; 95.4 % test
-accuracy, 95.1 to 95.6 % over the seeds 0 to 2, always with the same 100 labels.
+70 s of processor time on one core of a 2-core Intel Xeon at 2.5 GHz, which other work shared; 95.4 % test accuracy,
+95.1 to 95.6 % over the seeds 0 to 2, always with the same 100 labels.
 
 The same model, labels, steps and optimizer without the unlabelled images, in 10 s: 92.1 %, 91.7 to 92.8 %.
 
