@@ -44,7 +44,9 @@ def test_from_a_new_file_to_a_report(tmp_path, monkeypatch, capsys):
     assert "holds a run of another experiment: seed 1 -> 2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", "train", "describe", "evaluate", "report", "prepare", "new"])
+@pytest.mark.parametrize(
+    "command", ["", "train", "describe", "evaluate", "report", "probe", "active", "prepare", "new"]
+)
 def test_every_command_has_help(command, capsys):
     try:
         code = main([*command.split(), "--help"])

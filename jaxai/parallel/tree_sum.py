@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxai.core.errors import InputError
+from jaxai.parallel.gather import virtual_shards
 
 MAX_SHARDS = 16
 
@@ -41,7 +42,8 @@ def tree_sum(fn: Callable[[Any], Any], batch: Any, num_shards: int, axis: str | 
     parts = jax.tree.map(lambda x: x.reshape(local, -1, *x.shape[1:]), batch)
     # A loop, whose body is compiled alike whatever the number of rounds. Unrolled, shards are compiled into each other,
     # walls or not, and the last bit of larger convolutions depends on how many there are.
-    stacked = _wall(jax.lax.map(lambda part: _wall(fn(_wall(part))), parts))
+    with virtual_shards():
+        stacked = _wall(jax.lax.map(lambda part: _wall(fn(_wall(part))), parts))
     results = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(local)]
     while len(results) > 1:
         results = [_wall(_add(a, b)) for a, b in zip(results[::2], results[1::2], strict=True)]

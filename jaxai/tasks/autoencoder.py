@@ -13,8 +13,8 @@ from jaxai import metrics
 from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
 from jaxai.core.rng import example_keys, stream
-from jaxai.tasks.generative import joined, require_images, rows, weighted_sum, weights_of
-from jaxai.tasks.inputs import apply_model, check_augmentations, part, prepare
+from jaxai.tasks.generative import require_images, rows, weighted_sum, weights_of
+from jaxai.tasks.inputs import apply_model, check_augmentations, joined, part, prepare
 from jaxai.tasks.task import Batch, Out, Variables
 
 

@@ -16,7 +16,7 @@ from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
 from jaxai.models.projector import Projector
 from jaxai.tasks import siamese
-from jaxai.tasks.inputs import apply_model, check_augmentations, examples, part, prepare
+from jaxai.tasks.inputs import apply_model, check_augmentations, examples, joined, part, prepare
 from jaxai.tasks.task import Batch, Out, Variables
 
 TEACHER = "teacher"
@@ -62,8 +62,8 @@ class BYOL:
             raise InputError("task.predictor", what, "its last width must be the projector's")
         online = {"encoder": encoder, "projector": projector}
         # A copy, because the step donates its buffers and one buffer cannot be donated twice.
-        teacher = jax.tree.map(jnp.copy, siamese.join_parts(online))
-        return siamese.join_parts({**online, "predictor": predictor}) | {TEACHER: teacher}
+        teacher = jax.tree.map(jnp.copy, joined(**online))
+        return joined(**online, predictor=predictor) | {TEACHER: teacher}
 
     def loss(self, variables: Variables, batch: Batch, key: jax.Array, train: bool) -> Out:
         teacher = variables[TEACHER]
@@ -87,8 +87,8 @@ class BYOL:
         measured = {"spread": metrics.Spread.of(jax.lax.stop_gradient(features), both)}
         state = {}
         if train:
-            state = siamese.join_parts({**online, "predictor": predictor})
-            state[TEACHER] = jax.lax.stop_gradient({**teacher, **siamese.join_parts(moved)})
+            state = joined(**online, predictor=predictor)
+            state[TEACHER] = jax.lax.stop_gradient({**teacher, **joined(**moved)})
         total = jnp.sum(jnp.where(weights > 0, losses * weights, 0.0))
         return Out(total, jnp.sum(weights), state, measured, predictions)
 

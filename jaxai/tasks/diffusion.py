@@ -19,9 +19,9 @@ from jaxai.tasks.generative import (
     check_labels,
     class_rows,
     example_normal,
+    labels_of,
     nan_outside,
     require_images,
-    require_labels,
     weighted_sum,
     weights_of,
 )
@@ -84,7 +84,7 @@ class Diffusion:
         image = prepare(self.augment, batch, key, False, self.inputs)[self.inputs]
         if image.shape[1:] != self.shape:
             raise InputError("task.shape", f"is {list(self.shape)}, that of the data is {list(image.shape[1:])}")
-        further: dict[str, Any] = {"label": self._label(batch)} if self.num_classes else {}
+        further: dict[str, Any] = {"label": labels_of(batch, self.label, self.num_classes)} if self.num_classes else {}
         time = jnp.ones(image.shape[:1], jnp.int32)
         given, variables = self._model.init_with_output({"params": key}, image, train=False, time=time, **further)
         if given.shape != image.shape:
@@ -94,7 +94,7 @@ class Diffusion:
 
     def loss(self, variables: Variables, batch: Batch, key: jax.Array, train: bool) -> Out:
         clean = 2 * prepare(self.augment, batch, key, train, self.inputs)[self.inputs] - 1
-        index, label, weights = batch["index"], self._label(batch), weights_of(batch)
+        index, label, weights = batch["index"], labels_of(batch, self.label, self.num_classes), weights_of(batch)
         keys = example_keys(stream(key, "time"), index)
         time = jax.vmap(lambda key: jax.random.randint(key, (), 1, NUM_TIMES + 1))(keys)
         noise = example_normal(key, "noise", index, clean.shape[1:])
@@ -142,12 +142,6 @@ class Diffusion:
     @property
     def _model(self) -> nn.Module:
         return self.model.clone(num_classes=self.num_classes) if self.num_classes else self.model
-
-    def _label(self, batch: Batch) -> jax.Array | None:
-        if not self.num_classes:
-            return None
-        require_labels(batch, self.label)
-        return batch[self.label]
 
     def _apply(
         self,

@@ -19,14 +19,13 @@ from jaxai.tasks.generative import (
     check_labels,
     class_rows,
     example_normal,
-    joined,
+    labels_of,
     nan_outside,
     require_images,
-    require_labels,
     weighted_sum,
     weights_of,
 )
-from jaxai.tasks.inputs import apply_model, check_augmentations, part, prepare
+from jaxai.tasks.inputs import apply_model, check_augmentations, joined, part, prepare
 from jaxai.tasks.task import Batch, Out, Variables
 
 
@@ -76,7 +75,7 @@ class GAN:
     def init(self, key: jax.Array, batch: Batch) -> Variables:
         require_images(batch, self.inputs)
         image = prepare(self.augment, batch, key, False, self.inputs)[self.inputs]
-        label = self._label(batch)
+        label = labels_of(batch, self.label, self.num_classes)
         latents = jnp.zeros((image.shape[0], self.num_latents))
         keys = {name: {"params": stream(key, name)} for name in ("generator", "discriminator")}
         made, generator = self._generator.init_with_output(keys["generator"], latents, train=False, label=label)
@@ -91,7 +90,7 @@ class GAN:
 
     def loss(self, variables: Variables, batch: Batch, key: jax.Array, train: bool) -> Out:
         real = 2 * prepare(self.augment, batch, key, train, self.inputs)[self.inputs] - 1
-        index, label, weights = batch["index"], self._label(batch), weights_of(batch)
+        index, label, weights = batch["index"], labels_of(batch, self.label, self.num_classes), weights_of(batch)
         latents = example_normal(key, "latents", index, (self.num_latents,))
         made, state = self._generate(variables, latents, label, index, key, train)
         constant = jax.lax.stop_gradient(made)
@@ -142,12 +141,6 @@ class GAN:
     @property
     def _discriminator(self) -> nn.Module:
         return self.discriminator.clone(num_classes=self.num_classes)
-
-    def _label(self, batch: Batch) -> jax.Array | None:
-        if not self.num_classes:
-            return None
-        require_labels(batch, self.label)
-        return batch[self.label]
 
     def _generate(
         self,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,14 +12,6 @@ from jaxai.tasks.task import Batch
 
 ROW = 8
 """Pictures in a row of the logs."""
-
-
-def joined(**parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Variables of several sub-modules, or their states, as those of one: undoes `jaxai.tasks.inputs.part`."""
-    collections = sorted({name for variables in parts.values() for name in variables})
-    return {
-        name: {part: variables[name] for part, variables in parts.items() if name in variables} for name in collections
-    }
 
 
 def example_normal(key: jax.Array, name: str, index: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -84,6 +73,14 @@ def check_labels(batch: Batch, label: str, num_classes: int) -> None:
     if wrong.size:
         what = f"is {batch[label][wrong[0]]} in example {batch['index'][wrong[0]]}, the task has {num_classes} classes"
         raise InputError(label, what, f"labels go from 0 to {num_classes - 1}")
+
+
+def labels_of(batch: Batch, label: str, num_classes: int) -> jax.Array | None:
+    """The class numbers [batch] that a conditional model is told; None where there are no classes."""
+    if not num_classes:
+        return None
+    require_labels(batch, label)
+    return batch[label]
 
 
 def nan_outside(losses: jax.Array, labels: jax.Array | None, num_classes: int) -> jax.Array:

@@ -91,6 +91,14 @@ def part(variables: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {collection: values[name] for collection, values in variables.items() if name in values}
 
 
+def joined(**parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables of several sub-modules, or their states, as those of one: undoes `part`."""
+    collections = sorted({name for variables in parts.values() for name in variables})
+    return {
+        name: {part: variables[name] for part, variables in parts.items() if name in variables} for name in collections
+    }
+
+
 def _does_not_fit(model: nn.Module, inputs: jax.Array, error: Exception) -> InputError:
     what = f"{list(inputs.shape[1:])} do not fit the parameters of {type(model).__name__}"
     return InputError("inputs", what, str(error).split(" (https")[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -61,15 +61,6 @@ def embed(encoder: nn.Module, augment: Sequence[Any], variables: Variables, inpu
     index, key = jnp.arange(inputs.shape[0]), jax.random.key(0)
     prepared = prepare(augment, {field: inputs, "index": index}, key, False, field)[field]
     return apply_model(encoder, part(variables, "encoder"), prepared, index, key, False)[0]
-
-
-def join_parts(parts: Mapping[str, Variables]) -> dict[str, Any]:
-    """Variables {collection: {part: ...}} of sub-modules by name; undone by `jaxai.tasks.inputs.part`."""
-    joined: dict[str, Any] = {}
-    for name, variables in parts.items():
-        for collection, values in variables.items():
-            joined.setdefault(collection, {})[name] = values
-    return joined
 
 
 def require_inputs(batch: Batch, inputs: str) -> None:

@@ -17,7 +17,7 @@ from jaxai.core.fields import check_fields
 from jaxai.models.projector import Projector
 from jaxai.parallel import gather, own_rows
 from jaxai.tasks import siamese
-from jaxai.tasks.inputs import apply_model, check_augmentations, examples, part, prepare
+from jaxai.tasks.inputs import apply_model, check_augmentations, examples, joined, part, prepare
 from jaxai.tasks.task import Batch, Out, Variables
 
 
@@ -50,7 +50,7 @@ class SimCLR:
         prepared = prepare(self.augment, batch, key, False, self.inputs)[self.inputs]
         features, encoder = siamese.init_encoder(self.encoder, prepared, key)
         projector = self.projector.init(rng.stream(key, "projector"), features, train=False)
-        return siamese.join_parts({"encoder": encoder, "projector": projector})
+        return joined(encoder=encoder, projector=projector)
 
     def loss(self, variables: Variables, batch: Batch, key: jax.Array, train: bool) -> Out:
         views = siamese.two_views(self.augment, batch, key, self.inputs)
@@ -65,7 +65,7 @@ class SimCLR:
         first, second = jnp.split(projections, 2)
         losses, hits = nt_xent(first, second, weights, self.temperature)
         measured = {"contrastive_accuracy": metrics.Mean.of(hits, jnp.concatenate([weights] * 2) != 0)}
-        state = siamese.join_parts({"encoder": encoder, "projector": projector})
+        state = joined(encoder=encoder, projector=projector)
         total = jnp.sum(jnp.where(weights > 0, losses * weights, 0.0))
         return Out(total, jnp.sum(weights), state, measured, projections)
 

@@ -18,13 +18,12 @@ from jaxai.tasks.generative import (
     ROW,
     bytes_of,
     example_normal,
-    joined,
     require_images,
     rows,
     weighted_sum,
     weights_of,
 )
-from jaxai.tasks.inputs import apply_model, check_augmentations, part, prepare
+from jaxai.tasks.inputs import apply_model, check_augmentations, joined, part, prepare
 from jaxai.tasks.task import Batch, Out, Variables
 
 PROGRESS = "progress"

@@ -170,3 +170,14 @@ def test_what_cannot_be_contrasted_is_named():
 
     with pytest.raises(InputError, match=r"encoder: must give features .*num_classes=0"):
         SimCLR(encoder=Maps(), augment=()).init(jax.random.key(0), make_batch())
+
+
+def test_a_batch_cut_into_virtual_shards_is_refused():
+    """Reproducible sums see a sixteenth of the batch at a time, where nothing can be compared with the rest."""
+    from jaxai.parallel.gather import gather
+    from jaxai.parallel.tree_sum import tree_sum
+
+    x = jnp.arange(16.0)
+    with pytest.raises(InputError, match=r"reproducible: .* compares the examples .*\(reproducible=False"):
+        tree_sum(lambda part: jnp.sum(gather(part)), x, 16, None, 1)
+    np.testing.assert_array_equal(gather(x), x)  # and only there
