@@ -50,7 +50,7 @@ def test_report_draws_itself_without_errors_or_requests(tmp_path, make_run):
     document, console, requests = visit(tmp_path, page)
     assert console == []
     assert requests == []
-    assert document.count("<img ") == 4
+    assert document.count("<img ") == 6  # two mistakes and a grid of pictures a run
     assert document.count("<svg ") == 5
     for text in ("Results", "Learning curves", "Confusion", "Worst mistakes", "What differs", "Environment"):
         assert f">{text}</h" in document
