@@ -8,7 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxai.models.layers import Activation, TransformerBlock, activate, kernel_init, truncated_normal
+from jaxai.models.layers import Activation, activate, kernel_init, truncated_normal
+from jaxai.models.transformer import TransformerBlock
 
 
 class DenseDecoder(nn.Module):

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxai.models.layers import DepthwiseConv, Mlp, StochasticDepth, check_image, drop_rates, truncated_normal
+from jaxai.models.layers import DepthwiseConv, StochasticDepth, check_image, drop_rates, truncated_normal
+from jaxai.models.transformer import FeedForward
 
 
 class ConvNeXt(nn.Module):
@@ -64,7 +65,7 @@ class Block(nn.Module):
         """[batch, height, width, channel], of the same shape."""
         y = DepthwiseConv(7, kernel_init=truncated_normal, name="conv")(x)
         y = nn.LayerNorm(epsilon=1e-6, name="norm")(y)
-        y = Mlp(4 * x.shape[-1], kernel_init=truncated_normal, name="mlp")(y, train)
+        y = FeedForward(4 * x.shape[-1], kernel_init=truncated_normal, name="mlp")(y, train)
         scale = self.param("layer_scale", nn.initializers.constant(self.layer_scale), (x.shape[-1],))
         return x + StochasticDepth(self.drop)(y * scale.astype(y.dtype)[None, None, None], train)
 

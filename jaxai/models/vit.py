@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxai.core.errors import InputError, did_you_mean
-from jaxai.models.layers import TransformerBlock, check_image, drop_rates, truncated_normal
+from jaxai.models.layers import check_image, drop_rates, truncated_normal
+from jaxai.models.transformer import Dropout, TransformerBlock
 
 #: Features of a token, blocks, heads.
 _SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
@@ -69,10 +70,18 @@ class ViT(nn.Module):
         if has_token:
             token = self.param("class_token", truncated_normal, (1, 1, self.dim)) + positions[:, :1]
             x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.dim)).astype(x.dtype), x], axis=1)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = Dropout(self.dropout)(x, train)
         block = nn.remat(TransformerBlock, static_argnums=(2,)) if self.remat else TransformerBlock
         for i, drop in enumerate(drop_rates(self.stochastic_depth, self.depth)):
-            x = block(self.num_heads, 4 * self.dim, self.dropout, drop, truncated_normal, name=f"block{i}")(x, train)
+            x = block(
+                self.num_heads,
+                4 * self.dim,
+                dropout=self.dropout,
+                hidden_dropout=self.dropout,
+                drop=drop,
+                kernel_init=truncated_normal,
+                name=f"block{i}",
+            )(x, train)
         if self.pool != "none":
             x = x[:, 0] if has_token else jnp.mean(x, axis=1)
         x = nn.LayerNorm(epsilon=1e-6, name="norm")(x)

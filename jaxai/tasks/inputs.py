@@ -63,7 +63,8 @@ def apply_with_auxiliary(
     **further: Any,
 ) -> tuple[Any, dict[str, Any], list[jax.Array]]:
     """As `apply_model`, with the float32 logits of the model's auxiliary heads."""
-    inputs = inputs.astype(tree.floating_dtype(variables["params"]))
+    if jnp.issubdtype(inputs.dtype, jnp.floating):  # numbers of tokens stay what they are
+        inputs = inputs.astype(tree.floating_dtype(variables["params"]))
     try:
         if not train:
             return tree.cast(model.apply(variables, inputs, train=False, **further), jnp.float32), {}, []
