@@ -11,5 +11,6 @@ for _name in ("nms", "qnms"):
 
 import timm  # noqa: E402
 import torchvision  # noqa: E402
+import transformers  # noqa: E402
 
-__all__ = ["timm", "torchvision"]
+__all__ = ["timm", "torchvision", "transformers"]
