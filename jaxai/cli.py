@@ -14,7 +14,8 @@ from jaxai.core.variant import split_variant
 
 DATASETS = (
     "digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "ihc_patches", "lfw_faces", "mnist_5k", "oxygen_icons",
-    "photo_patches",
+    "photo_patches", "asterisk_prompts", "film_snippets", "kjv", "kjv_spanish", "movielens_100k", "product_snippets",
+    "shakespeare", "shakespeare_excerpt", "spam_mails", "support_faq", "support_questions", "tweets", "tweets_excerpt",
 )  # fmt: skip
 EXIT_CODES = (
     "exit codes: 0 done, 2 bad input, 3 storage, 4 diverged, 75 try again, 130 and 143 interrupted after saving"

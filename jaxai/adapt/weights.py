@@ -21,7 +21,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxai.adapt.files import read_weights, write_safetensors
-from jaxai.adapt.tables.table import Table, to_ours, to_theirs
+from jaxai.adapt.tables.table import Table
 from jaxai.core import tree
 from jaxai.core.errors import InputError, did_you_mean, nearest
 from jaxai.core.fields import check_fields
@@ -59,7 +59,7 @@ def load_pretrained(
     new: tuple[str, ...] = (),
     unused: tuple[str, ...] = (),
     layout: str | None = None,
-    shape: tuple[int, int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
     seed: int = 0,
 ) -> Loaded:
     """The variables of `model` from published weights; prints and returns what was loaded.
@@ -71,18 +71,20 @@ def load_pretrained(
         new: Regexes of our parameter paths that start anew, such as `("head",)` for other classes.
         unused: Regexes of names in the file to leave out, such as `("classifier",)` for a model without a head.
         layout: Whose names the file uses; default: the table that knows most of them.
-        shape: Of an image, (height, width, channel), where parameters depend on it; default: the published one.
+        shape: Of an image, (height, width, channel), or of a text, (length,), where parameters depend on it; default:
+            the published one.
         seed: Of what starts anew.
 
     Raises InputError, naming the keys, where anything else is missing, unexpected or of another shape.
     """
-    example = jax.ShapeDtypeStruct((1, *(shape or _tables(model).INPUT)), jnp.float32)
+    shape = shape or _tables(model).INPUT
+    example = jax.ShapeDtypeStruct((1, *shape), jnp.int32 if len(shape) == 1 else jnp.float32)
     keys = {"params": jax.random.key(seed), "dropout": jax.random.key(seed)}
     abstract = jax.eval_shape(lambda x: model.init(keys, x), example)
     wanted = tree.flatten(abstract)
     arrays, result = _match(model, weights, wanted, new, unused, layout)
     if result["missing"]:
-        variables = jax.jit(model.init)(keys, jnp.zeros(example.shape))
+        variables = jax.jit(model.init)(keys, jnp.zeros(example.shape, example.dtype))
         arrays |= {path: np.asarray(leaf) for path, leaf in tree.flatten(variables).items() if path not in arrays}
     loaded = Loaded(variables=tree.map_paths(lambda path, _: arrays[path], abstract), **result)
     print(f"{weights if isinstance(weights, (str, Path)) else 'weights'}: {loaded}")
@@ -98,7 +100,7 @@ def to_published(model: nn.Module, variables: Mapping[str, Any], *, layout: str 
         names = table.names(inner)
         if names is None:
             raise InputError(path, f"has no name in the layout of {table.layout}")
-        parts = zip(names, to_theirs(inner, np.asarray(leaf), len(names)), strict=True)
+        parts = zip(names, table.to_theirs(inner, np.asarray(leaf), len(names)), strict=True)
         found |= {name: table.shaped(name, part) for name, part in parts}
     return found
 
@@ -171,7 +173,7 @@ def _match(
         elif not names or not all(name in theirs for name in names):
             absent.append((inner, names[0] if names else inner))
         else:
-            array = to_ours(inner, [np.asarray(theirs[name]) for name in names])
+            array = table.to_ours(inner, [np.asarray(theirs[name]) for name in names])
             if array.shape != leaf.shape:
                 if _squeezed(array.shape) != _squeezed(leaf.shape):
                     unfit.append((inner, f"{inner} is {list(array.shape)} in {source}, {list(leaf.shape)} here"))

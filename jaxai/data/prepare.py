@@ -47,7 +47,7 @@ def prepare(
         name: mnist, fashion_mnist, cifar10, cifar100 (or one of `OWN`, which `Tfds` would prepare itself).
         data_dir: Folder of prepared datasets; default as for `Tfds`.
         source_path: Folder with the original files, gzipped or not, or the CIFAR archive, or the package of one of
-            `OWN`; nothing is downloaded.
+            `OWN`, or a folder with its packages; nothing is downloaded.
         url: A mirror: the folder of the IDX files, or the CIFAR archive.
         progress: Called with a line of text at every advance.
     """

@@ -27,8 +27,9 @@ class Source(Protocol):
 
     It may also have `batch(indices) -> dict[str, array]` (a fast path), `classes` (names of the labels), `open() ->
     Source` (a declaration, opened when the run starts), `draw(index, generator) -> example` (what training reads
-    instead, random in a numpy generator made from the seed, the epoch and the index), and `damaged` (indices, met so
-    far, of examples that an evaluation leaves out).
+    instead, random in a numpy generator made from the seed, the epoch and the index), `damaged` (indices, met so
+    far, of examples that an evaluation leaves out), and `arrange` and `cut` (which examples share a batch, and how
+    long it is: see `text.buckets.Bucketed`).
     """
 
     def __len__(self) -> int: ...

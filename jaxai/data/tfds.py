@@ -37,14 +37,15 @@ class Tfds:
     decode: bool = True
     """Without it images stay encoded, for `RandomCropped` and `CenterCropped` to decode."""
 
-    def open(self) -> TfdsSource:
+    def open(self, *texts: str) -> TfdsSource:
+        """The split; `texts` are read besides the numeric fields where `fields` names none."""
         directory = default_data_dir() if self.data_dir is None else Path(self.data_dir).expanduser()
         base = re.split("[/:]", self.name)[0]
         if base in OWN:
             importlib.import_module(f"jaxai.data.builders.{base}").prepare(directory)
         builder = _find(self.name, directory)
         features = builder.info.features
-        fields = _fields(features, self.fields, self.name)
+        fields = _fields(features, self.fields, self.name, texts)
         skipped = [name for name in features if name not in fields]
         if not self.decode:
             skipped += _encoded(features, fields, self.name)
@@ -124,13 +125,13 @@ def _not_about_opencv(record: logging.LogRecord) -> bool:
     return "OpenCV is not installed" not in str(record.msg)
 
 
-def _fields(features: Any, wanted: tuple[str, ...] | None, name: str) -> tuple[str, ...]:
-    """The fields to read, checked: those asked for, or all numeric ones."""
+def _fields(features: Any, wanted: tuple[str, ...] | None, name: str, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The fields to read, checked: those asked for, or all numeric ones and `texts`."""
     if wanted is None:
-        numeric = tuple(sorted(field for field, feature in features.items() if _is_numeric(feature)))
-        if not numeric:
+        numeric = sorted(field for field, feature in features.items() if _is_numeric(feature))
+        if not numeric and not texts:
             raise InputError("fields", f"{name} has no numeric field", f"name some of: {', '.join(features)}")
-        return numeric
+        wanted = (*numeric, *texts)
     for field in wanted:
         if field not in features:
             raise InputError("fields", f"{name} has no field {field!r}", did_you_mean(field, features))

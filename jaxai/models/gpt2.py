@@ -81,9 +81,8 @@ class GPT2(nn.Module):
         embed = TokenEmbed(self.vocab_size, self.dim, name="tokens")
         places = nn.Embed(self.max_length, self.dim, embedding_init=nn.initializers.normal(0.01), name="positions")
         x = Dropout(self.dropout)(embed(inputs) + places(positions), train)
-        block = nn.remat(TransformerBlock, static_argnums=(2,)) if self.remat else TransformerBlock
         for i in range(self.depth):
-            x = block(
+            x = TransformerBlock(
                 self.num_heads,
                 4 * self.dim,
                 causal=True,
@@ -93,6 +92,7 @@ class GPT2(nn.Module):
                 attention_dropout=self.dropout,
                 kernel_init=nn.initializers.normal(0.02),
                 out_init=nn.initializers.normal(0.02 / np.sqrt(2 * self.depth)),
+                remat=self.remat,
                 name=f"block{i}",
             )(x, train, mask, positions, slots)
         x = nn.LayerNorm(epsilon=1e-5, name="norm")(x)

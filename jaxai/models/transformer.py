@@ -94,7 +94,7 @@ def rotate(x: jax.Array, positions: jax.Array, base: float) -> jax.Array:
     """
     half = x.shape[-1] // 2
     frequencies = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angles = positions[:, :, None, None].astype(jnp.float32) * frequencies
+    angles = positions[:, :, None, None].astype(jnp.float32) * frequencies[None, None, None]
     sin, cos = jnp.sin(angles), jnp.cos(angles)
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
@@ -141,7 +141,7 @@ class Norm(nn.Module):
         """`x` [..., feature], normalized over its last axis."""
         # By name, so that its parameters are this module's own: norm/scale, not norm/LayerNorm_0/scale.
         make = nn.LayerNorm if self.kind == "layer" else nn.RMSNorm
-        return make(epsilon=self.epsilon, parent=self.scope)(x)
+        return make(epsilon=self.epsilon, parent=self.scope)(x)  # type: ignore[arg-type]
 
 
 class Attention(nn.Module):
@@ -197,11 +197,27 @@ class Attention(nn.Module):
         causal = self.causal and slots is None
         if slots is not None:
             key, value = self._remember("key", key, slots), self._remember("value", value, slots)
-        if train and self.dropout:
-            gathered = self._attend_with_dropout(query, key, value, mask, causal)
-        else:
-            gathered = jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=causal)
+        gathered = self.attend(query, key, value, mask, causal, train)
         return self._dense(x.shape[-1], "out", self.out_init)(gathered.reshape(x.shape))
+
+    def attend(
+        self, query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None, causal: bool, train: bool
+    ) -> jax.Array:
+        """What queries [batch, length, head, feature] gather from keys and values [batch, key, kv head, feature].
+
+        Apart from the rest so that adapters can put learned keys and values before those of the tokens.
+        """
+        if not (train and self.dropout):
+            return jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=causal)
+        groups = self.num_heads // key.shape[2]
+        key, value = jnp.repeat(key, groups, axis=2), jnp.repeat(value, groups, axis=2)
+        scores = jnp.einsum("bqhf,bkhf->bhqk", query, key).astype(jnp.float32) / np.sqrt(query.shape[-1])
+        if causal:
+            scores = jnp.where(jnp.tri(*scores.shape[-2:], dtype=bool), scores, jnp.finfo(jnp.float32).min)
+        if mask is not None:
+            scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+        weights = Dropout(self.dropout, name="dropout")(jax.nn.softmax(scores).astype(query.dtype), True)
+        return jnp.einsum("bhqk,bkhf->bqhf", weights, value)
 
     def _project(self, x: jax.Array, context: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries [batch, length, head, feature], keys and values [batch, key, kv head, feature]."""
@@ -227,23 +243,11 @@ class Attention(nn.Module):
 
     def _remember(self, name: str, new: jax.Array, slots: Slots) -> jax.Array:
         """All keys, or values, so far: [batch, size, kv head, feature]."""
-        batch, _, *rest = new.shape
-        held = self.variable("cache", name, jnp.zeros, (batch, slots.size, *rest), new.dtype)
-        held.value = jax.lax.dynamic_update_slice(held.value, new, (0, slots.first, 0, 0))
-        return held.value
-
-    def _attend_with_dropout(
-        self, query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None, causal: bool
-    ) -> jax.Array:
-        groups = self.num_heads // key.shape[2]
-        key, value = jnp.repeat(key, groups, axis=2), jnp.repeat(value, groups, axis=2)
-        scores = jnp.einsum("bqhf,bkhf->bhqk", query, key).astype(jnp.float32) / np.sqrt(query.shape[-1])
-        if causal:
-            scores = jnp.where(jnp.tri(*scores.shape[-2:], dtype=bool), scores, jnp.finfo(jnp.float32).min)
-        if mask is not None:
-            scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-        weights = Dropout(self.dropout, name="dropout")(jax.nn.softmax(scores).astype(query.dtype), True)
-        return jnp.einsum("bhqk,bkhf->bqhf", weights, value)
+        batch, _, num, each = new.shape
+        # Heads first, as the products of attention read them: else XLA would turn the cache around at each token.
+        held = self.variable("cache", name, jnp.zeros, (batch, num, slots.size, each), new.dtype)
+        held.value = jax.lax.dynamic_update_slice(held.value, new.swapaxes(1, 2), (0, 0, slots.first, 0))
+        return held.value.swapaxes(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -319,8 +323,9 @@ class TransformerBlock(nn.Module):
     """How kernels start."""
     out_init: Initializer | None = None
     """How the kernels start whose outputs are added to a shortcut; by default like the others."""
+    remat: bool = False
+    """Compute the inside again in the backward pass, for less memory."""
 
-    @nn.compact
     def __call__(
         self,
         x: jax.Array,
@@ -332,6 +337,24 @@ class TransformerBlock(nn.Module):
         context_mask: jax.Array | None = None,
     ) -> jax.Array:
         """Tokens [batch, length, feature], of the same shape; see `Attention` for the others."""
+
+        def inside(block: TransformerBlock, *arrays: Any) -> jax.Array:
+            return block._inside(train, slots, *arrays)
+
+        run = nn.remat(inside) if self.remat else inside
+        return run(self, x, mask, positions, context, context_mask)
+
+    @nn.compact
+    def _inside(
+        self,
+        train: bool,
+        slots: Slots | None,
+        x: jax.Array,
+        mask: jax.Array | None,
+        positions: jax.Array | None,
+        context: jax.Array | None,
+        context_mask: jax.Array | None,
+    ) -> jax.Array:
         settings: dict[str, Any] = {"use_bias": self.use_bias, "kernel_init": self.kernel_init}
         settings["out_init"] = self.out_init
         attend = Attention(

@@ -71,15 +71,15 @@ class ViT(nn.Module):
             token = self.param("class_token", truncated_normal, (1, 1, self.dim)) + positions[:, :1]
             x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.dim)).astype(x.dtype), x], axis=1)
         x = Dropout(self.dropout)(x, train)
-        block = nn.remat(TransformerBlock, static_argnums=(2,)) if self.remat else TransformerBlock
         for i, drop in enumerate(drop_rates(self.stochastic_depth, self.depth)):
-            x = block(
+            x = TransformerBlock(
                 self.num_heads,
                 4 * self.dim,
                 dropout=self.dropout,
                 hidden_dropout=self.dropout,
                 drop=drop,
                 kernel_init=truncated_normal,
+                remat=self.remat,
                 name=f"block{i}",
             )(x, train)
         if self.pool != "none":

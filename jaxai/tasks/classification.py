@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from jaxai.core.errors import InputError, did_you_mean
 from jaxai.core.fields import check_fields
 from jaxai.tasks.inputs import apply_with_auxiliary, check_augmentations, examples, prepare
 from jaxai.tasks.task import Batch, Out, Variables
+from jaxai.tasks.text import check_vocabulary, fields_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class Classification:
     """Values of k for which evaluations report top-k accuracy."""
     inputs: str = "image"
     """The field of the batch that the model sees."""
+    further: tuple[str, ...] = ()
+    """Fields of the batch that the model sees besides, by keyword, such as `("segments", "types")` of text."""
     label: str = "label"
     """The field of the batch with the class number, [batch]."""
 
@@ -47,7 +51,8 @@ class Classification:
     def init(self, key: jax.Array, batch: Batch) -> Variables:
         self._require(batch)
         prepared = prepare(self.augment, batch, key, False, self.inputs)
-        return self.model.init({"params": key, "dropout": key}, prepared[self.inputs], train=False)
+        keys = {"params": key, "dropout": key}
+        return self.model.init(keys, prepared[self.inputs], train=False, **self._further(prepared))
 
     def loss(self, variables: Variables, batch: Batch, key: jax.Array, train: bool) -> Out:
         labels = batch[self.label]
@@ -56,7 +61,9 @@ class Classification:
         target = jax.nn.one_hot(labels, num_classes) * (1 - self.label_smoothing) + self.label_smoothing / num_classes
         prepared = prepare(self.augment, {**batch, "target": target}, key, train, self.inputs)
         inputs, target = prepared[self.inputs], prepared["target"]
-        logits, model_state, auxiliary = apply_with_auxiliary(self.model, variables, inputs, batch["index"], key, train)
+        logits, model_state, auxiliary = apply_with_auxiliary(
+            self.model, variables, inputs, batch["index"], key, train, **self._further(prepared)
+        )
         losses = _cross_entropy(logits, target)
         for more in auxiliary:
             losses += self.auxiliary_weight * _cross_entropy(more, target)
@@ -72,14 +79,15 @@ class Classification:
             predictions = jnp.argmax(logits, axis=-1)
             measured |= {f"top_{k}": metrics.top_k_accuracy(logits, labels, weights, k) for k in self.top_k}
             measured["confusion"] = metrics.Confusion.of(labels, predictions, weights, num_classes)
+            measured["ece"] = metrics.Calibration.of(jax.nn.softmax(logits), labels, weights)
         return Out(total, jnp.sum(loss_weights), model_state, measured, logits)
 
-    def predict(self, variables: Variables, inputs: jax.Array) -> jax.Array:
-        """Class probabilities [batch, class] of raw inputs as the source gives them."""
+    def predict(self, variables: Variables, inputs: jax.Array | Mapping[str, jax.Array]) -> jax.Array:
+        """Class probabilities [batch, class] of raw inputs as the source gives them, or of several fields by name."""
         return jax.nn.softmax(self._evaluate(self.model, variables, inputs))
 
-    def embed(self, variables: Variables, inputs: jax.Array) -> jax.Array:
-        """What the head of the model sees, [batch, feature], of raw inputs as the source gives them."""
+    def embed(self, variables: Variables, inputs: jax.Array | Mapping[str, jax.Array]) -> jax.Array:
+        """What the head of the model sees, [batch, feature], of raw inputs, or of several fields by name."""
         return self._evaluate(self.model.clone(num_classes=0), variables, inputs)
 
     def check(self, variables: Variables, batch: Batch) -> None:
@@ -97,13 +105,15 @@ class Classification:
         if wrong.size:
             what = f"is {labels[wrong[0]]} in example {batch['index'][wrong[0]]}, the model has {num_classes} classes"
             raise InputError(self.label, what, f"labels go from 0 to {num_classes - 1}")
+        check_vocabulary(self.model, batch, self.inputs)
 
     def images(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Up to 16 examples, if they are pictures."""
         return examples(batch, self.inputs)
 
     def _require(self, batch: Batch) -> None:
-        for field, name in (("task.inputs", self.inputs), ("task.label", self.label)):
+        further = [(f"task.further.{i}", name) for i, name in enumerate(self.further)]
+        for field, name in (("task.inputs", self.inputs), ("task.label", self.label), *further):
             if name not in batch:
                 raise InputError(field, f"the data has no field {name!r}", did_you_mean(name, set(batch) - {"index"}))
         if batch[self.label].ndim != 1 or not jnp.issubdtype(batch[self.label].dtype, jnp.integer):
@@ -111,14 +121,21 @@ class Classification:
             what = f"{self.label!r} must be one integer an example, is {label.dtype}{list(label.shape[1:])}"
             raise InputError("task.label", what)
 
-    def _evaluate(self, model: nn.Module, variables: Variables, inputs: jax.Array) -> jax.Array:
-        """Outputs, float32, of `model` for raw inputs."""
-        index, key = jnp.arange(inputs.shape[0]), jax.random.key(0)
-        prepared = prepare(self.augment, {self.inputs: inputs, "index": index}, key, False, self.inputs)
-        return apply_with_auxiliary(model, variables, prepared[self.inputs], index, key, False)[0]
+    def _further(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What the model takes by keyword; raw inputs may come without, as the model then allows."""
+        return {name: batch[name] for name in self.further if name in batch}
+
+    def _evaluate(self, model: nn.Module, variables: Variables, inputs: Any) -> jax.Array:
+        """Outputs, float32, of `model` for raw inputs, or for several fields by name."""
+        fields = fields_of(inputs, self.inputs)
+        index, key = jnp.arange(fields[self.inputs].shape[0]), jax.random.key(0)
+        prepared = prepare(self.augment, {**fields, "index": index}, key, False, self.inputs)
+        further = self._further(prepared)
+        return apply_with_auxiliary(model, variables, prepared[self.inputs], index, key, False, **further)[0]
 
     def _num_classes(self, variables: Variables, batch: Batch) -> int:
-        logits = jax.eval_shape(lambda v, x: self._evaluate(self.model, v, x), dict(variables), batch[self.inputs])
+        fields = {self.inputs: batch[self.inputs], **self._further(batch)}
+        logits = jax.eval_shape(lambda v, x: self._evaluate(self.model, v, x), dict(variables), fields)
         if getattr(logits, "ndim", None) != 2:
             gives = list(logits.shape) if hasattr(logits, "shape") else f"a {type(logits).__name__}"
             raise InputError("task.model", f"must give logits [batch, class], gives {gives}")

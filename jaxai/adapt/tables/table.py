@@ -33,6 +33,8 @@ class Table:
     ends in `_` goes on without a dot, as in PyTorch's `in_proj_weight`."""
     ignored: tuple[str, ...] = (r"num_batches_tracked$",)
     """Regexes of names that hold nothing that a model here has."""
+    turned: bool = True
+    """Whether their matrices are [out, in], as PyTorch's layers have them; GPT-2's are [in, out], as ours."""
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """(regex of their names, shape) where theirs has axes of one that ours lacks, such as `(-1, 1, 1)`."""
 
@@ -47,6 +49,19 @@ class Table:
                 return tuple(name if not ending else _join(name, ending) for name in expanded)
         return None
 
+    def to_ours(self, path: str, theirs: list[np.ndarray]) -> np.ndarray:
+        """Their arrays as ours: kernels [out, in, height, width] to [height, width, in, out], [out, in] to [in, out]."""
+        array = theirs[0] if len(theirs) == 1 else np.concatenate(theirs)
+        if self.turned and path.rpartition("/")[2] == "kernel":
+            array = array.transpose(*range(2, array.ndim), 1, 0)
+        return array
+
+    def to_theirs(self, path: str, ours: np.ndarray, num_parts: int = 1) -> list[np.ndarray]:
+        """Undoes `to_ours`."""
+        if self.turned and path.rpartition("/")[2] == "kernel":
+            ours = ours.transpose(-1, -2, *range(ours.ndim - 2))
+        return [ours] if num_parts == 1 else np.split(ours, num_parts)
+
     def shaped(self, name: str, array: np.ndarray) -> np.ndarray:
         """The array `name` in the published shape."""
         shapes = (shape for pattern, shape in self.shapes if re.search(pattern, name))
@@ -59,18 +74,3 @@ class Table:
 
 def _join(name: str, ending: str) -> str:
     return f"{name}{ending}" if name.endswith("_") else f"{name}.{ending}"
-
-
-def to_ours(path: str, theirs: list[np.ndarray]) -> np.ndarray:
-    """Their arrays as ours: kernels [out, in, height, width] to [height, width, in, out], [out, in] to [in, out]."""
-    array = theirs[0] if len(theirs) == 1 else np.concatenate(theirs)
-    if path.rpartition("/")[2] == "kernel":
-        array = array.transpose(*range(2, array.ndim), 1, 0)
-    return array
-
-
-def to_theirs(path: str, ours: np.ndarray, num_parts: int = 1) -> list[np.ndarray]:
-    """Undoes `to_ours`."""
-    if path.rpartition("/")[2] == "kernel":
-        ours = ours.transpose(-1, -2, *range(ours.ndim - 2))
-    return [ours] if num_parts == 1 else np.split(ours, num_parts)

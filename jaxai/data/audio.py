@@ -1,0 +1,93 @@
+"""Recordings and what is said in them as rows of samples and tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxai.core.errors import InputError
+from jaxai.core.fields import check_fields
+from jaxai.data.source import Arrays, Source
+from jaxai.data.text.rows import open_texts, padded, text_of
+from jaxai.data.text.tokenizers import open_tokenizer
+from jaxai.data.text.utf8 import to_text
+
+_log = logging.getLogger("jaxai")
+
+
+@dataclasses.dataclass(frozen=True)
+class Transcribed:
+    """Recordings with their transcripts: `Transcribed(Tfds("asterisk_prompts"), tokenizer=Bytes(), rate=8000, ...)`.
+
+    Examples are `audio` [seconds * rate] int16, padded with silence, `num_samples`, and `tokens` and `segments`
+    [length] of the transcript, padded at the end (segment 0). Recordings that are longer than `seconds`, or their
+    transcript than `length`, are left out, of which a line tells; one without samples or text is an error.
+    """
+
+    source: Any
+    """A declaration or source of `audio` [sample] int16, or float32 in -1..1, and `text`; where it has a `rate`, in
+    samples a second, that has to be this one."""
+    _: dataclasses.KW_ONLY
+    tokenizer: Any
+    """Of the transcripts, such as `Bytes()`."""
+    rate: int
+    """Samples a second."""
+    seconds: float
+    """Of the longest recording that is kept."""
+    length: int
+    """Tokens of the longest transcript that is kept."""
+    spoken: bool = True
+    """Keep of a transcript what is heard: letters, in small, digits and apostrophes, a space between words."""
+
+    def __post_init__(self):
+        check_fields(self)
+        for name in ("rate", "seconds", "length"):
+            if not getattr(self, name) > 0:
+                raise InputError(name, f"must be positive, is {getattr(self, name):g}")
+
+    def open(self) -> Source:
+        source, tokenizer = open_texts(self.source, "text"), open_tokenizer(self.tokenizer)
+        num_samples, rows = round(self.seconds * self.rate), []
+        for index in range(len(source)):
+            example = source[index]
+            audio, text = self._audio(example, index), to_text(text_of(example, "text", index))[0]
+            tokens = tokenizer.encode(spoken(text) if self.spoken else text)
+            if not len(tokens):
+                raise InputError("source", f"example {index}: nothing is said in {text!r}", "leave it out")
+            if len(audio) > num_samples or len(tokens) > self.length:
+                continue
+            rows.append(
+                {
+                    "audio": np.pad(audio, (0, num_samples - len(audio))),
+                    "num_samples": np.int32(len(audio)),
+                    "tokens": padded(tokens, self.length, tokenizer.pad or 0),
+                    "segments": padded(np.ones(len(tokens)), self.length, 0),
+                }
+            )
+        if not rows:
+            raise InputError("seconds", f"all {len(source)} recordings are longer than {self.seconds:g} s", "more")
+        if len(rows) < len(source):
+            _log.info("left out %d of %d recordings, which are longer", len(source) - len(rows), len(source))
+        return Arrays({name: np.stack([row[name] for row in rows]) for name in rows[0]})
+
+    def _audio(self, example: Mapping[str, Any], index: int) -> np.ndarray:
+        audio, rate = np.asarray(example.get("audio")), example.get("rate", self.rate)
+        if int(rate) != self.rate:
+            what = f"example {index} has {int(rate):,} samples a second, not {self.rate:,}"
+            raise InputError("rate", what, f"rate={int(rate)}, and the same in LogMel, or convert it")
+        if audio.ndim != 1 or audio.dtype not in (np.int16, np.float32):
+            what = f"example {index}: 'audio' is {audio.dtype}{list(audio.shape)}"
+            raise InputError("source", what, "needs int16, or float32 in -1..1, [sample]")
+        if not len(audio):
+            raise InputError("source", f"example {index}: 'audio' has no samples", "leave it out")
+        return audio if audio.dtype == np.int16 else np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
+
+
+def spoken(text: str) -> str:
+    """What of a transcript is heard: words of letters, in small, digits and apostrophes."""
+    return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("\u2019", "'")))

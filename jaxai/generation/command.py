@@ -1,0 +1,56 @@
+"""What `jaxai generate RUN "prompt"` prints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from jaxai.core.errors import InputError
+from jaxai.generation.sampling import Sampling
+from jaxai.generation.text import Writer
+from jaxai.training.saved import SavedRun
+
+MAX_NEW_TOKENS = 128
+"""Where nothing else is asked for; fewer where the model has not as many positions left."""
+BETWEEN = "\n---\n"
+"""Stands between samples."""
+
+
+def pieces(
+    run: SavedRun,
+    prompt: str,
+    *,
+    max_new_tokens: int | None = None,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+    beams: int | None = None,
+    num_samples: int = 1,
+) -> Iterator[str]:
+    """Text in pieces as it comes: `num_samples` continuations of `prompt`, or the best by beam search.
+
+    They begin with the prompt, but for what an encoder-decoder makes of it. Raises InputError named as the flags.
+    """
+    if num_samples < 1:
+        raise InputError("--num-samples", f"must be at least 1, is {num_samples}")
+    given = {"temperature": temperature, "top-k": top_k, "top-p": top_p}
+    drawing = next((name for name, value in given.items() if value is not None), None)
+    if beams is not None and drawing is not None:
+        raise InputError("--beams", f"draws nothing, so --{drawing} says nothing", "leave one out")
+    if beams is not None and num_samples > beams:
+        raise InputError("--num-samples", f"{num_samples} of {beams} beams", f"at most {beams}")
+    sampling = Sampling(temperature=1.0 if temperature is None else temperature, top_k=top_k, top_p=top_p)
+    writer = Writer.of_run(run)
+    room = writer.room(prompt, MAX_NEW_TOKENS) if max_new_tokens is None else max_new_tokens
+    before = "" if writer.is_encoder_decoder else prompt
+    if beams is not None:
+        texts = writer.best([prompt], num_beams=beams, max_new_tokens=room)[0][:num_samples]
+        yield BETWEEN.join(f"{before}{text}" for text in texts) + "\n"
+        return
+    sampling = dataclasses.replace(sampling, max_new_tokens=room)
+    writer.generator.reader.arrange([writer.encode(prompt)], room)  # refuses before anything is said
+    for row in range(num_samples):
+        yield (BETWEEN if row else "") + before
+        yield from writer.stream(prompt, sampling, seed=seed, row=row)
+    yield "\n"

@@ -1,0 +1,75 @@
+"""Recordings and transcripts as rows, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jaxai.core.errors import InputError
+from jaxai.data.audio import Transcribed, spoken
+from jaxai.data.text.tokenizers import Bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """Recordings in memory."""
+
+    examples: tuple[dict[str, Any], ...]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.examples[index]
+
+
+def clip(num, text, dtype=np.int16, **further):
+    audio = np.arange(num) % 100 / (1 if dtype == np.int16 else 100)
+    return {"audio": audio.astype(dtype), "text": text, **further}
+
+
+def rows(*clips, **settings):
+    declared = {"tokenizer": Bytes(), "rate": 100, "seconds": 0.5, "length": 8, **settings}
+    return Transcribed(Clips(clips), **declared).open()
+
+
+def test_what_is_said_is_letters_digits_and_apostrophes():
+    assert spoken("Press 1, don\u2019t -- PRESS: 'two'_x!") == "press 1 don't press two x"
+
+
+def test_rows_are_padded_and_tell_how_far(caplog):
+    caplog.set_level(logging.INFO, "jaxai")
+    got = rows(clip(30, "Ab, c!"), clip(51, "long"), clip(50, "d"), clip(9, "nine chars"))
+    assert len(got) == 2
+    assert got[0]["audio"].tolist() == [*range(30), *[0] * 20]
+    assert (int(got[0]["num_samples"]), int(got[1]["num_samples"])) == (30, 50)
+    assert got[0]["tokens"].tolist() == [*b"ab c", 256, 256, 256, 256]
+    assert got[0]["segments"].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert "left out 2 of 4 recordings" in caplog.text
+    assert rows(clip(5, b"Ab!"), spoken=False)[0]["tokens"].tolist() == [*b"Ab!", 256, 256, 256, 256, 256]
+
+
+def test_floats_become_whole_numbers():
+    got = rows({"audio": np.array([0, 0.5, -1, 1.5], np.float32), "text": "a"})[0]["audio"]
+    assert got[:4].tolist() == [0, 16384, -32767, 32767]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: rows(clip(9, "a", rate=16_000)), r"rate: example 0 has 16,000 samples a second, not 100 \(rate=16000"),
+        (lambda: rows(clip(9, "a"), clip(0, "b")), "example 1: 'audio' has no samples"),
+        (lambda: rows(clip(9, "...")), r"example 0: nothing is said in '\.\.\.'"),
+        (lambda: rows(clip(9, "a", np.float64)), r"example 0: 'audio' is float64\[9\] \(needs int16"),
+        (lambda: rows({"audio": np.zeros(3, np.int16)}), "example 0 has no 'text', not text"),
+        (lambda: rows(clip(51, "a")), "seconds: all 1 recordings are longer than 0.5 s"),
+        (lambda: rows(seconds=0.0), "seconds: must be positive, is 0"),
+    ],
+)
+def test_what_cannot_be_read_is_named(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
