@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,10 @@ def load_pretrained(
 
 def to_published(model: nn.Module, variables: Mapping[str, Any], *, layout: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of `variables` by their published names, in PyTorch's shapes; the exact inverse of loading."""
-    table = _table(model, layout)
+    leaves = tree.flatten(dict(variables))
+    table = _table(model, layout, leaves)
     found: dict[str, np.ndarray] = {}
-    for path, leaf in tree.flatten(dict(variables)).items():
+    for path, leaf in leaves.items():
         inner = path.partition("/")[2]
         names = table.names(inner)
         if names is None:
@@ -222,10 +223,13 @@ def _tables(model: nn.Module) -> Any:
         raise InputError("model", f"there is no table of published names for {type(model).__name__}") from None
 
 
-def _table(model: nn.Module, layout: str | None) -> Table:
+def _table(model: nn.Module, layout: str | None, paths: Iterable[str]) -> Table:
+    """The table asked for, else the first that names all of `paths`, or the first of all."""
     tables = {table.layout: table for table in _tables(model).TABLES}
     if layout is None:
-        return next(iter(tables.values()))
+        inner = [path.partition("/")[2] for path in paths]
+        whole = (table for table in tables.values() if all(table.names(path) for path in inner))
+        return next(whole, next(iter(tables.values())))
     if layout not in tables:
         raise InputError("layout", f"{layout!r} is unknown for {type(model).__name__}", did_you_mean(layout, tables))
     return tables[layout]
@@ -234,7 +238,7 @@ def _table(model: nn.Module, layout: str | None) -> Table:
 def _choose(model: nn.Module, theirs: Mapping[str, Any], wanted: Wanted, layout: str | None) -> Table:
     """The table asked for, else the one that finds most of its names in the file."""
     if layout is not None:
-        return _table(model, layout)
+        return _table(model, layout, wanted)
 
     def known(table: Table) -> int:
         return sum(name in theirs for path in wanted for name in table.names(path.partition("/")[2]) or ())

@@ -37,15 +37,18 @@ class TextCNN(nn.Module):
         """Logits [batch, num_classes] of token numbers [batch, length]."""
         check_tokens(inputs, "TextCNN")
         x = TokenEmbed(self.vocab_size, self.dim, nn.initializers.normal(0.1), name="tokens")(inputs)
+        is_token = jnp.ones(inputs.shape, bool) if segments is None else segments > 0
         if segments is None and self.pad is not None:
-            segments = inputs != self.pad
-        if segments is not None:
-            x = jnp.where((segments > 0)[:, :, None], x, 0)
-        x = jnp.pad(x, ((0, 0), (0, max(0, max(self.windows) - x.shape[1])), (0, 0)))  # a text shorter than a window
+            is_token = inputs != self.pad
+        valid = is_token[:, :, None]
+        x = jnp.where(valid, x, 0)
         found = []
         for window in self.windows:
-            y = nn.Conv(self.features, (window,), padding="VALID", kernel_init=he_fan_out, name=f"conv{window}")(x)
-            found.append(jnp.max(jax.nn.relu(y), axis=1))
+            # The last windows reach beyond the text, so that one shorter than a window has some too.
+            y = nn.Conv(
+                self.features, (window,), padding=((0, window - 1),), kernel_init=he_fan_out, name=f"conv{window}"
+            )
+            found.append(jnp.max(jnp.where(valid, jax.nn.relu(y(x)), 0), axis=1))
         x = jnp.concatenate(found, axis=-1)
         if not self.num_classes:
             return x

@@ -289,8 +289,9 @@ def test_icons_are_composited_and_unique(tmp_path, monkeypatch):
     }
     examples = oxygen_icons.unique(files)
     expected = [(0, [255, 0, 0]), (1, [127, 127, 127]), *((5, [value] * 3) for value in range(20))]
-    assert sorted((label, image[5, 5].tolist()) for image, label in examples.values()) == expected
-    assert all(key == hashlib.sha256(image.tobytes()).hexdigest() for key, (image, _) in examples.items())
+    assert sorted((label, image[5, 5].tolist()) for image, label, _ in examples.values()) == expected
+    assert all(key == hashlib.sha256(image.tobytes()).hexdigest() for key, (image, *_) in examples.items())
+    assert [name for _, label, name in examples.values() if label < 2] == ["also red", "half"]
     root = tmp_path / "icons/oxygen/base/32x32"
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -41,14 +41,14 @@ def translator():
 
 def continuations(variables, prompt):
     """`texts -> logits` of a decoder, whose text the prompt begins."""
-    return lambda texts: MODEL.apply(variables, np.array([[*prompt, *text] for text in texts]))[:, len(prompt) - 1 :]
+    apply = jax.jit(MODEL.apply)
+    return lambda texts: apply(variables, np.array([[*prompt, *text] for text in texts]))[:, len(prompt) - 1 :]
 
 
 def translations(variables, source):
     """`texts -> logits` of the translator."""
-    return lambda texts: TRANSLATOR.apply(
-        variables, np.array([source] * len(texts)), np.array([[BOS, *text] for text in texts])
-    )
+    apply = jax.jit(TRANSLATOR.apply)
+    return lambda texts: apply(variables, np.array([source] * len(texts)), np.array([[BOS, *text] for text in texts]))
 
 
 def exhaustive(logits, vocab, penalty):

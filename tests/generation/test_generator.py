@@ -14,7 +14,7 @@ from jaxai.generation.generator import Generator, begin, decode, generate
 from jaxai.generation.sampling import Rules, Sampling
 from jaxai.models.gpt2 import GPT2
 
-from .small import MODEL, PROMPTS, continued, variables
+from .small import MODEL, PROMPTS, continued, full_pass, variables
 
 GREEDY = Sampling(temperature=0, max_new_tokens=9)
 DRAWN = Sampling(temperature=1.5, top_k=20, top_p=0.95, max_new_tokens=9)
@@ -99,12 +99,12 @@ def test_other_numbers_need_no_other_program_and_what_is_compiled_is_told(genera
 
 
 @pytest.mark.slow
-def test_drawn_tokens_have_the_probabilities_of_the_model():
+def test_drawn_tokens_have_the_probabilities_of_the_model(generator):
     """4,096 texts of one prompt: the first token's counts within four deviations of what softmax says."""
-    generator, number = Generator.of(MODEL, variables()), 4096
+    number = 4096
     sampling = Sampling(temperature=2.0, max_new_tokens=1)
     drawn = np.concatenate(generator.generate([[5, 3, 9]] * number, sampling, seed=0))
-    logits = MODEL.apply(variables(), jnp.array([[5, 3, 9]]))[0, -1]
+    logits = full_pass(variables(), jnp.array([[5, 3, 9]]))[0, -1]
     expected = np.asarray(jax.nn.softmax(logits / 2.0)) * number
     counts = np.bincount(drawn, minlength=23)
     assert (np.abs(counts - expected) < 4 * np.sqrt(expected) + 1).all()
@@ -117,7 +117,7 @@ def test_bfloat16(generator):
     new = generate(MODEL, half, PROMPTS, GREEDY)
     assert all(len(text) == 9 for text in new)
     # The first token follows from one pass; later ones from what came before.
-    logits = MODEL.apply(half, jnp.array([PROMPTS[0]]))[0, -1]
+    logits = full_pass(half, jnp.array([PROMPTS[0]]))[0, -1]
     assert new[0][0] == int(jnp.argmax(logits))
     rules = Rules.of(GREEDY, 0, np.arange(3))
     state = jax.eval_shape(lambda: begin(generator.reader, 64, half, generator.reader.arrange(PROMPTS, 9), rules))
@@ -157,4 +157,4 @@ def test_a_prompt_may_fill_all_positions_but_those_of_the_new_tokens():
     made = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     prompt = [1, 2, 3, 4, 5, 6, 7, 8, 9]
     new = generate(model, made, [prompt], Sampling(temperature=0, max_new_tokens=1))[0]
-    assert new.tolist() == [int(jnp.argmax(model.apply(made, jnp.array([prompt]))[0, -1]))]
+    assert new.tolist() == [int(jnp.argmax(jax.jit(model.apply)(made, jnp.array([prompt]))[0, -1]))]

@@ -27,6 +27,7 @@ def count(variables):
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["last", "mean"])
 def test_padding_changes_nothing(pool):
     model = TEXT.clone(pool=pool, causal=pool == "last")

@@ -1,8 +1,9 @@
 """The dataset `oxygen_icons`: small colour pictures of nine kinds, in the form of CIFAR-10; fetched on first use.
 
 They are the 32x32 icons of KDE's Oxygen theme (LGPL), from the Debian package oxygen-icon-theme: a real set of labelled
-colour images that every Debian-like system can fetch. The label is the folder: actions, apps, devices, ... It is small
-and imbalanced (more than half are actions), so macro-F1 says more than accuracy. Transparent pixels show white. Equal
+colour images that every Debian-like system can fetch. The label is the folder: actions, apps, devices, ..., and the
+`name`, which is read where it is asked for, the words of the file's: document save, battery low, ... It is small and
+imbalanced (more than half are actions), so macro-F1 says more than accuracy. Transparent pixels show white. Equal
 pictures are one example; one picture that lies in two folders is left out, and so are the animations, which are strips
 of several pictures. An example is test if the first byte of its pixels' sha256 is below 51 (one in five).
 """
@@ -24,7 +25,7 @@ from jaxai.data.builders import writer
 from jaxai.data.images import to_array
 from jaxai.data.originals import SAY, Progress
 
-NAME, VERSION = "oxygen_icons", "1.0.0"
+NAME, VERSION = "oxygen_icons", "1.1.0"
 CLASSES = ("actions", "apps", "categories", "devices", "emblems", "emotes", "mimetypes", "places", "status")
 PACKAGED = packages.Packaged(
     dataset=NAME,
@@ -34,8 +35,8 @@ PACKAGED = packages.Packaged(
     sha256="27fe75267182731b44691c87e9b74311f66e42becf870b05fff92b5f0ffc1754",
 )
 
-#: Images and their labels by the sha256 of the pixels.
-Examples = dict[str, tuple[np.ndarray, int]]
+#: Images with their labels and names by the sha256 of the pixels.
+Examples = dict[str, tuple[np.ndarray, int, str]]
 
 
 class OxygenIcons(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -51,6 +52,7 @@ class OxygenIcons(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 {
                     "image": tfds.features.Tensor(shape=(32, 32, 3), dtype=np.uint8, encoding="bytes"),
                     "label": tfds.features.ClassLabel(names=CLASSES),
+                    "name": tfds.features.Text(),
                 }
             ),
             supervised_keys=("image", "label"),
@@ -66,18 +68,22 @@ def on_white(image: Any) -> np.ndarray:
 
 
 def unique(files: packages.Files) -> Examples:
-    """The pictures of `FOLDER/NAME.png` files, each once; without those of no class and those of two."""
+    """The pictures of `FOLDER/NAME.png` files, each once; without those of no class and those of two.
+
+    Of equal pictures the first by name is kept.
+    """
     from PIL import Image
 
     found: Examples = {}
     ambiguous = set()
     for name, content in sorted(files.items()):
-        folder = name.split("/")[0]
+        folder, _, file = name.partition("/")
         if folder not in CLASSES:
             continue
         image, label = on_white(Image.open(io.BytesIO(content))), CLASSES.index(folder)
         key = hashlib.sha256(image.tobytes()).hexdigest()
-        if found.setdefault(key, (image, label))[1] != label:
+        words = file.removesuffix(".png").replace("-", " ").replace("_", " ")
+        if found.setdefault(key, (image, label, words))[1] != label:
             ambiguous.add(key)
     return {key: example for key, example in found.items() if key not in ambiguous}
 
@@ -98,6 +104,6 @@ def prepare(data_dir: Path, source_path: str | Path | None = None, progress: Pro
 
 
 def _examples(examples: Examples, test: bool) -> Iterator[tuple[int, dict[str, Any]]]:
-    for key, (image, label) in examples.items():
+    for key, (image, label, name) in examples.items():
         if is_test(key) == test:
-            yield int(key[:15], 16), {"image": image, "label": label}
+            yield int(key[:15], 16), {"image": image, "label": label, "name": name}
