@@ -28,9 +28,11 @@ NORMALIZE = Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 def get_config() -> Experiment:
-    """Twelve photographs, 64 pixels, two epochs."""
+    """Twelve photographs, 64 pixels, three epochs."""
     return Experiment(
-        task=Classification(model=resnet(50, 12), augment=(RandomFlip(), NORMALIZE), label_smoothing=0.1),
+        task=Classification(
+            model=resnet(50, 12, zero_init=True), augment=(RandomFlip(), NORMALIZE), label_smoothing=0.1
+        ),
         train=Pipeline(source=RandomCropped(Tfds(name="photo_patches", decode=False), size=64), batch_size=32),
         evals={
             "test": Pipeline(
@@ -38,8 +40,8 @@ def get_config() -> Experiment:
                 batch_size=32,
             )
         },
-        optimizer=optim.sgd(optim.WarmupCosine(peak=0.05, warmup=Epochs(1)), nesterov=True, weight_decay=5e-5),
-        duration=Epochs(2),
+        optimizer=optim.sgd(optim.WarmupCosine(peak=0.0125, warmup=Epochs(1)), nesterov=True, weight_decay=5e-5),
+        duration=Epochs(3),
     )
 
 

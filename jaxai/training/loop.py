@@ -259,8 +259,9 @@ class Loop:
         """Runs all evaluations; whether the best metric improved."""
         if not self.setup.evals:
             return False
-        began = time.perf_counter()
         self.log.flush()
+        jax.block_until_ready(self.state.step)  # the evaluation would wait for it, and call that its own time
+        began = time.perf_counter()
         values: dict[str, float] = {}
         for name in self.setup.evals:
             values |= {f"{name}/{metric}": value for metric, value in self.evaluate(name).items()}
