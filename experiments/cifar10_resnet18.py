@@ -1,8 +1,9 @@
-"""ResNet-18 with a stem for small images; as it stands, for one epoch on icons.
+"""ResNet-18 with a stem for small images; as it stands, for three epochs on icons.
 
 jaxai train experiments/cifar10_resnet18.py
 
-No figure yet: it is complete, and was not run to its end.
+180 s of processor time on one core of a 2-core Intel Xeon at 2.5 GHz. Accuracy on the test icons, half of which are of
+one kind, 60.7 % (59.5-62.3 over the seeds 0 to 2); macro-F1 32.5 % (27.6-36.1).
 
 On CIFAR-10, 60 epochs, once it is prepared (`jaxai prepare cifar10`); no figure yet:
 
@@ -11,7 +12,7 @@ jaxai train experiments/cifar10_resnet18.py:full
 
 import dataclasses
 
-from jaxai import Epochs, Experiment, Pipeline, Steps, optim
+from jaxai import Epochs, Experiment, Pipeline, optim
 from jaxai.data.augment import Cutout, Normalize, RandomCrop, RandomFlip
 from jaxai.data.tfds import Tfds
 from jaxai.models.resnet import resnet
@@ -19,7 +20,7 @@ from jaxai.tasks import Classification
 
 
 def get_config() -> Experiment:
-    """951 icons, one epoch."""
+    """951 icons, three epochs."""
     normalize = Normalize(mean=(0.82, 0.82, 0.81), std=(0.26, 0.24, 0.28))
     return Experiment(
         task=Classification(
@@ -27,9 +28,8 @@ def get_config() -> Experiment:
         ),
         train=Pipeline(source=Tfds(name="oxygen_icons", split="train"), batch_size=32, cache=True),
         evals={"test": Pipeline(source=Tfds(name="oxygen_icons", split="test"), batch_size=128, cache=True)},
-        optimizer=optim.adamw(optim.WarmupCosine(peak=1e-3, warmup=Steps(5)), weight_decay=0.05),
-        duration=Epochs(1),
-        evaluate_every=Epochs(1),
+        optimizer=optim.adamw(optim.WarmupCosine(peak=1e-3, warmup=Epochs(1)), weight_decay=0.05),
+        duration=Epochs(3),
     )
 
 

@@ -2,9 +2,9 @@
 
 jaxai train experiments/icons_mobilenet.py
 
-About 120 s of processor time on one core of a 2-core Intel Xeon at 2.5 GHz. Macro-F1 on the test icons 66.7 %, 65.4 and
-67.9 % with the seeds 0 and 2, accuracy 72.5 and 75.3 %; from scratch 25.4 %, 27.5 and 23.2 % with the seeds 1 and 2;
-the linear head 55.3 %, 53.2 to 56.6 % over the seeds 0 to 2.
+About 120 s of processor time on one core of a 2-core Intel Xeon at 2.5 GHz. Macro-F1 on the test icons 65.9 %
+(64.4-67.9 over the seeds 0 to 2), accuracy 73.7 % (72.5-75.3); from scratch 25.0 % (23.2-27.5) and 60.1 % (58.7-61.9);
+the linear head 55.3 % (53.2-56.6).
 
 The weights come from a package on first use. The trunk is unfrozen from the top down (Howard & Ruder 2018): first the
 head alone, then the last blocks, then all, each part more slowly the further it is from the head. `scratch()` has the

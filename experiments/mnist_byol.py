@@ -5,7 +5,8 @@ jaxai train experiments/mnist_byol.py && jaxai probe runs/mnist_byol
 140 to 170 s on one core of a 2-core Intel Xeon at 2.5 GHz. Test accuracy of a linear probe on the encoder, mean (range)
 over the seeds 0 to 2: 94.3 % (93.4-95.2); on the same encoder untrained 87.8 % (86.3-89.1), on raw pixels 88.8 %. By
 the 20 nearest neighbours: 92.8 % (91.6-94.9), untrained 89.5 % (87.8-90.8), raw pixels 94.9 %. The features do not
-collapse: their spread is 0.48 (0.45-0.51) of at most 1.
+collapse: their spread is 0.48 (0.45-0.51) of at most 1. The same encoder trained as long with all labels, which is
+`mnist_simclr.py:supervised`: 98.1 % (98.1-98.2).
 """
 
 from jaxai import Epochs, Experiment, Pipeline, optim

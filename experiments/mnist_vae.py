@@ -6,13 +6,18 @@ jaxai train experiments/mnist_vae.py && jaxai probe runs/mnist_vae
 35 to 41 s of processor time on one core of a 2-core Intel Xeon at 2.5 GHz; the bound on the test images' likelihood is
 -108.8 nats an image, -108.9 to -108.7 over the seeds 0 to 2, of which 27.1 are the code's. A linear probe of the code
 tells 87.5 % of the test digits (87.3 to 87.6 %), of the untrained encoder's 63.2 % (62.2 to 63.7 %); nearest neighbours
-95.7 and 74.6 %. `jaxai report` shows samples and reconstructions.
+95.7 and 74.6 %. The same encoder trained with all labels, in 7 s: 93.9 % (93.8 to 94.1 %). `jaxai report` shows samples
+and reconstructions.
+
+jaxai train experiments/mnist_vae.py:supervised
 """
+
+import dataclasses
 
 from jaxai import Epochs, Experiment, Pipeline, Steps, optim
 from jaxai.data.tfds import Tfds
 from jaxai.models import MLP, DenseDecoder
-from jaxai.tasks import VAE
+from jaxai.tasks import VAE, Classification
 
 
 def get_config() -> Experiment:
@@ -30,3 +35,9 @@ def get_config() -> Experiment:
         duration=Epochs(100),
         evaluate_every=Epochs(20),
     )
+
+
+def supervised() -> Experiment:
+    """The same encoder trained with all labels."""
+    task = Classification(model=MLP(features=(500,), activation="relu"))
+    return dataclasses.replace(get_config(), task=task, duration=Epochs(20))

@@ -145,6 +145,7 @@ def weights(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", images.EXPERIMENTS, ids=str)
 def test_images_and_weights_that_do_not_fit(command, weights, bad: Case):
     shutil.copytree(weights, ".", dirs_exist_ok=True)

@@ -25,7 +25,7 @@ LAYERS = [
     {"training"},
     {"adapt", "compress", "explain", "generation"},
     {"tune", "serve"},
-    {"", "__main__", "cli", "supervise"},
+    {"", "__main__", "cli", "commands", "supervise"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 MODULES = {

@@ -84,8 +84,12 @@ def load_pretrained(
     wanted = tree.flatten(abstract)
     arrays, result = _match(model, weights, wanted, new, unused, layout)
     if result["missing"]:
-        variables = jax.jit(model.init)(keys, jnp.zeros(example.shape, example.dtype))
-        arrays |= {path: np.asarray(leaf) for path, leaf in tree.flatten(variables).items() if path not in arrays}
+
+        def fresh() -> dict[str, jax.Array]:  # compiled, so that of all the others nothing is computed
+            leaves = tree.flatten(model.init(keys, jnp.zeros(example.shape, example.dtype)))
+            return {path: leaf for path, leaf in leaves.items() if path not in arrays}
+
+        arrays |= {path: np.asarray(leaf) for path, leaf in jax.jit(fresh)().items()}
     loaded = Loaded(variables=tree.map_paths(lambda path, _: arrays[path], abstract), **result)
     print(f"{weights if isinstance(weights, (str, Path)) else 'weights'}: {loaded}")
     return loaded

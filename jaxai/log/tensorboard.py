@@ -37,7 +37,7 @@ class TensorBoardWriter:
                 filename_suffix=f".{from_step}",  # names carry whole seconds; a quick resume must not overwrite
             )
         except OSError as error:
-            raise StorageError(os.fspath(folder), f"cannot be written: {error.strerror or error}") from error
+            raise _storage_error(os.fspath(folder), error) from error
 
     def write(self, record: Mapping[str, Any]) -> None:
         for name in metric_names(record):
@@ -54,7 +54,10 @@ class TensorBoardWriter:
             picture = figures.pixels(figures.confusion(matrix, classes))
             self._writer.add_image(f"{split}/confusion", picture, step, dataformats="HWC")
         self._confusions = {}
-        self._writer.close()
+        try:
+            self._writer.close()
+        except OSError as error:
+            raise _storage_error(self._writer.logdir, error) from error
 
 
 def _summary_writer() -> Any:
@@ -73,3 +76,7 @@ def _summary_writer() -> Any:
     # It warns of every value that is not finite, which is for the run to say.
     logging.getLogger("tensorboardX").setLevel(logging.ERROR)
     return SummaryWriter
+
+
+def _storage_error(folder: str, error: OSError) -> StorageError:
+    return StorageError(folder, f"cannot be written: {error.strerror or error}")

@@ -7,6 +7,7 @@ there is a function of the step number and of the history of evaluations, so a r
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -165,16 +166,16 @@ class Loop:
     ) -> None:
         self._watchdog.__exit__()
         try:
-            if self._keeper is not None:
-                self._keeper.close()
+            with contextlib.ExitStack() as last_first:  # each, whether or not another fails
+                last_first.callback(self._signals.__exit__)  # not before the last step is saved
+                last_first.callback(self._sink.display.close)
+                last_first.callback(self._sink.close)
+                last_first.callback(self._peers.__exit__, kind)
+                if self._keeper is not None:
+                    last_first.callback(self._keeper.close)
         except StorageError:
             if error is None:
                 raise
-        finally:
-            self._peers.__exit__(kind)
-            self._sink.close()
-            self._sink.display.close()
-            self._signals.__exit__()  # not before the last step is saved
 
     @property
     def status(self) -> str:
@@ -259,8 +260,9 @@ class Loop:
         """Runs all evaluations; whether the best metric improved."""
         if not self.setup.evals:
             return False
-        began = time.perf_counter()
         self.log.flush()
+        jax.block_until_ready(self.state.step)  # the evaluation would wait for it, and call that its own time
+        began = time.perf_counter()
         values: dict[str, float] = {}
         for name in self.setup.evals:
             values |= {f"{name}/{metric}": value for metric, value in self.evaluate(name).items()}

@@ -73,6 +73,12 @@ class _Interval:
     carried_from: str = ""
     """The checkpoint that held its first sums."""
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the device has computed all of its steps."""
+        last: Any = self.parts[-1].vector if self.parts else None
+        return last is None or last.is_ready()
+
     def fetch(self) -> np.ndarray | None:
         """The sums, after waiting for the device; raises InputError if a checkpoint's do not go with these."""
         for part in self.parts:
@@ -138,20 +144,22 @@ class TrainingLog:
 
     def cut(self, step: int) -> None:
         """Ends the interval at `step`; fetches and records the one before."""
-        closed, self._current = self._current, _Interval(step, looked_until=step)
         self.flush()
         now = time.perf_counter()
-        self._current.began = now
-        self._pending = (step, now, closed)
+        self._pending = (step, now, self._current)
+        self._current = _Interval(step, began=now, looked_until=step)
 
     def flush(self) -> None:
         """Records the interval that has ended and is not recorded yet; waits for the device."""
         if self._pending is None:
             return
         (step, ended, interval), self._pending = self._pending, None
+        behind = not interval.is_ready
         sums = interval.fetch()
         if sums is None:
             return
+        if behind:  # its last step was sent off long ago, and ended just now
+            ended = self._current.began = time.perf_counter()
         values = self._values(sums)
         seconds = max(ended - interval.began, 1e-9)
         record = {"step": step, "split": "train", **values, "seconds": ended - self._start}

@@ -76,6 +76,7 @@ def test_the_nearest_outvote_the_many():
 TASK = Classification(model=MLP(features=(5,), num_classes=4))
 
 
+@pytest.mark.slow
 def test_every_labelled_example_is_seen_once_and_in_order():
     x, labels = blobs(37, 0)
     labels[5] = -1

@@ -43,6 +43,7 @@ def test_the_round_trip_is_exact(variables, tmp_path, capsys):
     assert sorted(loaded.loaded) == sorted(tree.flatten(variables))
 
 
+@pytest.mark.slow
 def test_new_parameters_start_anew_and_by_seed(published, variables):
     model = MODEL.clone(num_classes=3)
     with pytest.raises(InputError, match=r"head/bias is \[5\] in weights, \[3\] here \(new=\('head',\) starts it anew"):

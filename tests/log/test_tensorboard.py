@@ -1,4 +1,6 @@
+import errno
 import io
+import os
 import struct
 
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from jaxai.core.errors import StorageError
 from jaxai.log.tensorboard import TensorBoardWriter
 
 TRAIN = {"step": 3, "split": "train", "loss": 0.125, "learning_rate": 1e-3, "gradient_norm": 2.5, "seconds": 1.0}
@@ -91,3 +94,13 @@ def test_closing_twice_is_allowed(tmp_path):
     writer = TensorBoardWriter(tmp_path)
     writer.close()
     writer.close()
+
+
+def test_a_disk_that_is_full_at_the_end_is_a_storage_error(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer = TensorBoardWriter(tmp_path)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match=f"{tmp_path}: cannot be written: No space left"):
+        writer.close()

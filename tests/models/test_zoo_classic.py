@@ -117,6 +117,7 @@ def test_bfloat16_in_bfloat16_out(name):
     np.testing.assert_allclose(half_logits.astype(np.float32), logits, atol=0.05 * np.abs(logits).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALLEST)
 def test_only_training_draws_dropout_and_runs_in_bfloat16_too(name):
     model, side, _ = SMALLEST[name]
@@ -147,6 +148,7 @@ def test_dropout_draws_from_its_key():
     np.testing.assert_allclose(train(variables, 0, 0.0), logits, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "side", "heads"), [(GoogLeNet(), 15, 2), (InceptionV3(), 299, 1)])
 def test_auxiliary_heads_sow_their_logits_in_training_only(model, side, heads):
     variables = abstract(model, image(side))
@@ -166,6 +168,7 @@ def test_auxiliary_heads_sow_their_logits_in_training_only(model, side, heads):
     assert set(run(model.clone(num_classes=0), train=True)) == {"batch_stats"}
 
 
+@pytest.mark.slow
 def test_the_auxiliary_head_of_inception_v3_names_the_size_that_it_needs():
     with pytest.raises(InputError, match=r"images of 298 x 298, its auxiliary head needs 299 x 299 .InceptionV3.aux"):
         abstract(InceptionV3(), image(298))

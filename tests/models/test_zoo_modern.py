@@ -134,6 +134,7 @@ def test_every_parameter_has_a_published_name_of_its_own(model, module):
         assert len(set(names)) == len(paths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_one_logit_a_class_and_bfloat16_in_bfloat16_out(name):
     variables = variables_of(name)

@@ -58,7 +58,7 @@ class RandomResizedCrop:
 
     The draw is torchvision's, the resizing that of Pillow's and torchvision's area-aware bilinear filter, as two small
     matrices an image, one for each axis. In evaluation the whole image is resized. One core of a server CPU makes some
-    50,000 images of 32 x 32 x 3 of such a second, 2,000 of 96 x 96 and 500 of 224 x 224.
+    25,000 images of 32 x 32 x 3 of such a second, 2,000 of 96 x 96 and 300 of 224 x 224.
     """
 
     size: int
