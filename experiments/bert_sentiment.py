@@ -5,6 +5,8 @@ jaxai train experiments/bert_pretrain.py && jaxai train experiments/bert_sentime
 The same without pre-training:
 
 jaxai train experiments/bert_sentiment.py:scratch
+
+No figure yet.
 """
 
 import dataclasses

@@ -5,6 +5,8 @@ jaxai train experiments/minilm_sentiment.py && jaxai train experiments/minilm_di
 The same student without its teacher:
 
 jaxai train experiments/minilm_distill.py:alone
+
+No figure yet.
 """
 
 import dataclasses

@@ -5,6 +5,8 @@ jaxai train experiments/shakespeare_gpt.py && jaxai generate runs/shakespeare_gp
 On a text of one's own, called `my.txt` or else (its last tenth is held out):
 
 jaxai train experiments/shakespeare_gpt.py:own
+
+No figure yet.
 """
 
 from jaxai import Experiment, Pipeline, Steps, optim

@@ -80,7 +80,18 @@ def _parser() -> tuple[_Parser, set[str]]:
         made.set_defaults(run=run, takes_overrides=overrides, print_help=made.print_help)
         return made
 
-    for add in (_add_train, _add_describe, _add_evaluate, _add_probe, _add_active, _add_report, _add_prepare, _add_new):
+    for add in (
+        _add_train,
+        _add_describe,
+        _add_evaluate,
+        _add_generate,
+        _add_probe,
+        _add_active,
+        _add_report,
+        _add_prepare,
+        _add_tokenizer,
+        _add_new,
+    ):
         add(command)
     return parser, set(added.choices)
 
@@ -112,6 +123,21 @@ def _add_evaluate(command: Command) -> None:
     made.add_argument("folder", metavar="RUN", help="run folder")
     made.add_argument("-h", "--help", action="help", help="this help")
     made.add_argument("--step", type=int, help="the checkpoint to evaluate (default: the best, else the newest)")
+    _add_allow(made)
+
+
+def _add_generate(command: Command) -> None:
+    made = command("generate", commands.generate, "write on from a prompt with a run's language model")
+    made.add_argument("folder", metavar="RUN", help="run folder")
+    made.add_argument("prompt", metavar="PROMPT", help="the text to go on from, or to translate")
+    made.add_argument("--max-new-tokens", type=int, metavar="N", help="tokens at most (default: 128, or as fit)")
+    made.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token (default: 1)")
+    made.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens only")
+    made.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest that come to a share P only")
+    made.add_argument("--beams", type=int, metavar="B", help="search with B beams instead of drawing")
+    made.add_argument("--num-samples", type=int, default=1, metavar="N", help="how many texts (default: 1)")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)")
+    made.add_argument("--step", type=int, help="the checkpoint to use (default: the best, else the newest)")
     _add_allow(made)
 
 
@@ -153,6 +179,14 @@ def _add_prepare(command: Command) -> None:
     where.add_argument("--from", dest="path", metavar="PATH", help="folder or file with the original files")
     where.add_argument("--url", help="where to download the original files from")
     made.add_argument("--data-dir", metavar="DIR", help="folder of prepared datasets")
+
+
+def _add_tokenizer(command: Command) -> None:
+    made = command("tokenizer", commands.tokenizer, "train a tokenizer on text files")
+    made.add_argument("files", nargs="+", metavar="FILE", help="text files, UTF-8")
+    made.add_argument("--kind", choices=("bpe", "wordpiece"), default="bpe", help="default: bpe, of bytes")
+    made.add_argument("--vocab-size", type=int, default=8192, metavar="N", help="tokens (default: 8192)")
+    made.add_argument("--out", default="tokenizer.json", metavar="FILE", help="default: tokenizer.json")
 
 
 def _add_new(command: Command) -> None:

@@ -167,6 +167,30 @@ def active(known: Any) -> int:
     return 0
 
 
+def generate(known: Any) -> int:
+    """Writes on from a prompt, as the text comes."""
+    from jaxai.experiment import load
+    from jaxai.generation.command import pieces
+    from jaxai.training.saved import open_run
+
+    run = open_run(Path(known.folder), load(_run_folder(known.folder), known.allow), known.step)
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "beams", "num_samples")
+    for piece in pieces(run, known.prompt, **{name: getattr(known, name) for name in names}):
+        print(piece, end="", flush=True)
+    return 0
+
+
+def tokenizer(known: Any) -> int:
+    """Trains a tokenizer."""
+    from jaxai.data.text import train_bpe, train_wordpiece
+
+    make = train_bpe if known.kind == "bpe" else train_wordpiece
+    count = make([Path(file) for file in known.files], known.vocab_size, known.out)
+    declared = "BPE" if known.kind == "bpe" else "WordPiece"
+    print(f"wrote {known.out}: {count:,} tokens\nread it with {declared}(file={known.out!r})")
+    return 0
+
+
 def _run_folder(folder: str) -> Path:
     config = Path(folder) / "config.json"
     if not config.exists():

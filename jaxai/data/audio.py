@@ -13,6 +13,7 @@ import numpy as np
 from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
 from jaxai.data.source import Arrays, Source
+from jaxai.data.text.buckets import Bucketed
 from jaxai.data.text.rows import open_texts, padded, text_of
 from jaxai.data.text.tokenizers import open_tokenizer
 from jaxai.data.text.utf8 import to_text
@@ -24,9 +25,10 @@ _log = logging.getLogger("jaxai")
 class Transcribed:
     """Recordings with their transcripts: `Transcribed(Tfds("asterisk_prompts"), tokenizer=Bytes(), rate=8000, ...)`.
 
-    Examples are `audio` [seconds * rate] int16, padded with silence, `num_samples`, and `tokens` and `segments`
-    [length] of the transcript, padded at the end (segment 0). Recordings that are longer than `seconds`, or their
-    transcript than `length`, are left out, of which a line tells; one without samples or text is an error.
+    Examples are `audio` [sample] int16, padded with silence, `num_samples`, and `tokens` and `segments` [length] of the
+    transcript, padded at the end (segment 0). Recordings that are longer than the last of `seconds`, or their
+    transcript than `length`, are left out, of which a line tells; one without samples or text is an error. With several
+    `seconds`, recordings of similar length share a batch, as texts do in `text.Buckets`.
     """
 
     source: Any
@@ -37,8 +39,8 @@ class Transcribed:
     """Of the transcripts, such as `Bytes()`."""
     rate: int
     """Samples a second."""
-    seconds: float
-    """Of the longest recording that is kept."""
+    seconds: tuple[float, ...]
+    """Lengths that batches are cut to, ascending; the last is that of the longest recording that is kept."""
     length: int
     """Tokens of the longest transcript that is kept."""
     spoken: bool = True
@@ -46,34 +48,37 @@ class Transcribed:
 
     def __post_init__(self):
         check_fields(self)
-        for name in ("rate", "seconds", "length"):
-            if not getattr(self, name) > 0:
-                raise InputError(name, f"must be positive, is {getattr(self, name):g}")
+        for name in ("rate", "length"):
+            if getattr(self, name) < 1:
+                raise InputError(name, f"must be at least 1, is {getattr(self, name)}")
+        if not self.seconds or self.seconds[0] <= 0 or list(self.seconds) != sorted(set(self.seconds)):
+            raise InputError("seconds", f"{self.seconds} do not ascend from above 0", "such as (1.5, 3.0, 6.0)")
 
     def open(self) -> Source:
         source, tokenizer = open_texts(self.source, "text"), open_tokenizer(self.tokenizer)
-        num_samples, rows = round(self.seconds * self.rate), []
+        lengths, rows = np.array([round(each * self.rate) for each in self.seconds]), []
         for index in range(len(source)):
             example = source[index]
             audio, text = self._audio(example, index), to_text(text_of(example, "text", index))[0]
             tokens = tokenizer.encode(spoken(text) if self.spoken else text)
             if not len(tokens):
                 raise InputError("source", f"example {index}: nothing is said in {text!r}", "leave it out")
-            if len(audio) > num_samples or len(tokens) > self.length:
+            if len(audio) > lengths[-1] or len(tokens) > self.length:
                 continue
             rows.append(
                 {
-                    "audio": np.pad(audio, (0, num_samples - len(audio))),
+                    "audio": np.pad(audio, (0, lengths[-1] - len(audio))),
                     "num_samples": np.int32(len(audio)),
                     "tokens": padded(tokens, self.length, tokenizer.pad or 0),
                     "segments": padded(np.ones(len(tokens)), self.length, 0),
                 }
             )
         if not rows:
-            raise InputError("seconds", f"all {len(source)} recordings are longer than {self.seconds:g} s", "more")
+            raise InputError("seconds", f"all {len(source)} recordings are longer than {self.seconds[-1]:g} s", "more")
         if len(rows) < len(source):
             _log.info("left out %d of %d recordings, which are longer", len(source) - len(rows), len(source))
-        return Arrays({name: np.stack([row[name] for row in rows]) for name in rows[0]})
+        arrays = Arrays({name: np.stack([row[name] for row in rows]) for name in rows[0]})
+        return Recordings(arrays, arrays.arrays["num_samples"], lengths)
 
     def _audio(self, example: Mapping[str, Any], index: int) -> np.ndarray:
         audio, rate = np.asarray(example.get("audio")), example.get("rate", self.rate)
@@ -86,6 +91,15 @@ class Transcribed:
         if not len(audio):
             raise InputError("source", f"example {index}: 'audio' has no samples", "leave it out")
         return audio if audio.dtype == np.int16 else np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
+
+
+class Recordings(Bucketed):
+    """The opened recordings, whose sizes and lengths are in samples."""
+
+    def cut(self, batch: dict[str, np.ndarray], indices: np.ndarray) -> dict[str, np.ndarray]:
+        """`batch` with its audio cut to the least length that holds all of `indices`."""
+        length = self.lengths[np.searchsorted(self.lengths, self.sizes[indices].max())]
+        return {**batch, "audio": batch["audio"][:, :length]}
 
 
 def spoken(text: str) -> str:

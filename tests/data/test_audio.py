@@ -11,6 +11,7 @@ import pytest
 
 from jaxai.core.errors import InputError
 from jaxai.data.audio import Transcribed, spoken
+from jaxai.data.pipeline import Pipeline
 from jaxai.data.text.tokenizers import Bytes
 
 
@@ -33,7 +34,7 @@ def clip(num, text, dtype=np.int16, **further):
 
 
 def rows(*clips, **settings):
-    declared = {"tokenizer": Bytes(), "rate": 100, "seconds": 0.5, "length": 8, **settings}
+    declared = {"tokenizer": Bytes(), "rate": 100, "seconds": (0.3, 0.5), "length": 8, **settings}
     return Transcribed(Clips(clips), **declared).open()
 
 
@@ -53,6 +54,15 @@ def test_rows_are_padded_and_tell_how_far(caplog):
     assert rows(clip(5, b"Ab!"), spoken=False)[0]["tokens"].tolist() == [*b"Ab!", 256, 256, 256, 256, 256]
 
 
+def test_recordings_of_similar_length_share_a_batch_that_is_cut():
+    clips = [clip(length, "a") for length in (10, 45, 20, 50, 30, 40)]
+    reader = Pipeline(source=rows(*clips), batch_size=2).open("train", seed=0)
+    batches = [reader.at(position) for position in (0, 2, 4)]
+    found = {tuple(sorted(batch["num_samples"].tolist())): batch["audio"].shape[1] for batch in batches}
+    assert found == {(10, 20): 30, (30, 40): 50, (45, 50): 50}
+    assert all(batch["tokens"].shape == (2, 8) for batch in batches)
+
+
 def test_floats_become_whole_numbers():
     got = rows({"audio": np.array([0, 0.5, -1, 1.5], np.float32), "text": "a"})[0]["audio"]
     assert got[:4].tolist() == [0, 16384, -32767, 32767]
@@ -67,7 +77,7 @@ def test_floats_become_whole_numbers():
         (lambda: rows(clip(9, "a", np.float64)), r"example 0: 'audio' is float64\[9\] \(needs int16"),
         (lambda: rows({"audio": np.zeros(3, np.int16)}), "example 0 has no 'text', not text"),
         (lambda: rows(clip(51, "a")), "seconds: all 1 recordings are longer than 0.5 s"),
-        (lambda: rows(seconds=0.0), "seconds: must be positive, is 0"),
+        (lambda: rows(seconds=(0.5, 0.3)), r"seconds: \(0.5, 0.3\) do not ascend"),
     ],
 )
 def test_what_cannot_be_read_is_named(make, message):

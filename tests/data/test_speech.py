@@ -9,7 +9,7 @@ import pytest
 
 from jaxai.core.errors import InputError
 from jaxai.data.augment import apply
-from jaxai.data.augment.speech import LogMel, SpecAugment, log_mel, mel_filters
+from jaxai.data.augment.speech import LogMel, MelNormalize, SpecAugment, log_mel, mel_filters
 
 RNG = np.random.default_rng(0)
 
@@ -69,6 +69,18 @@ def test_whole_numbers_are_the_same_recording_and_lengths_become_frames():
     np.testing.assert_array_equal(made["num_frames"], [12, 4])
     floats = apply((stage,), {**batch, "audio": audio / np.float32(32768)}, jax.random.key(0), True)
     np.testing.assert_array_equal(floats["log_mel"], made["log_mel"])
+
+
+def test_normalized_mels_have_mean_0_and_deviation_1_over_what_does_not_pad():
+    batch = spectra(5)
+    scaled = {**batch, "log_mel": 3 * batch["log_mel"] + np.arange(20, dtype=np.float32)}
+    out = np.asarray(
+        jax.jit(lambda batch: apply((MelNormalize(),), batch, jax.random.key(0), False)["log_mel"])(scaled)
+    )
+    for x, num in zip(out, batch["num_frames"], strict=True):
+        np.testing.assert_allclose(x[:num].mean(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(x[:num].std(axis=0), 1, atol=1e-3)
+        np.testing.assert_array_equal(x[num:], 0)
 
 
 def test_no_more_is_hidden_than_declared_and_all_widths_occur():

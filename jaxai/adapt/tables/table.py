@@ -50,7 +50,7 @@ class Table:
         return None
 
     def to_ours(self, path: str, theirs: list[np.ndarray]) -> np.ndarray:
-        """Their arrays as ours: kernels [out, in, height, width] as [height, width, in, out], [out, in] as [in, out]."""
+        """Their arrays as ours: kernels [out, in, height, width] as [height, width, in, out], [out, in] turned."""
         array = theirs[0] if len(theirs) == 1 else np.concatenate(theirs)
         if self.turned and path.rpartition("/")[2] == "kernel":
             array = array.transpose(*range(2, array.ndim), 1, 0)

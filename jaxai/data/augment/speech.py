@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,24 @@ class LogMel:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MelNormalize:
+    """Bring each mel of `log_mel` to mean 0 and deviation 1 over its recording, in training and evaluation.
+
+    What a microphone and a room add to all of a recording goes with that. Frames that pad become 0.
+    """
+
+    epsilon: float = 1e-3
+    """Added to the variance."""
+
+    def __call__(self, batch: Batch, keys: jax.Array, train: bool) -> Batch:  # noqa: ARG002
+        x, real, num_frames = _spectra_of(self, batch)
+        num = jnp.maximum(num_frames, 1)[:, None, None]
+        mean = jnp.sum(jnp.where(real, x, 0), axis=1, keepdims=True) / num
+        variance = jnp.sum(jnp.where(real, jnp.square(x - mean), 0), axis=1, keepdims=True) / num
+        return {**batch, "log_mel": jnp.where(real, (x - mean) * jax.lax.rsqrt(variance + self.epsilon), 0)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SpecAugment:
     """Hide bands of frequency and stretches of time of `log_mel` in training (Park et al. 2019).
 
@@ -73,13 +92,10 @@ class SpecAugment:
             raise InputError("SpecAugment.time_share", f"{self.time_share:g}", "0 to 1")
 
     def __call__(self, batch: Batch, keys: jax.Array, train: bool) -> Batch:
-        if "log_mel" not in batch:
-            raise InputError("SpecAugment", f"the batch has no 'log_mel', only {sorted(batch)}", "LogMel() before it")
+        x, real, num_frames = _spectra_of(self, batch)
         if not train:
             return batch
-        x = batch["log_mel"]
-        num, length, mels = x.shape
-        num_frames = batch.get("num_frames", jnp.full((num,), length, jnp.int32))
+        length, mels = x.shape[1:]
 
         def hidden(key: jax.Array, frames: jax.Array) -> jax.Array:
             longest = jnp.minimum(self.time_width, jnp.floor(self.time_share * frames).astype(jnp.int32))
@@ -88,7 +104,6 @@ class SpecAugment:
             of_mel = spans(stream(key, "mel"), self.mel_masks, widest, jnp.int32(mels), mels)
             return of_time[:, None] | of_mel[None, :]
 
-        real = jnp.arange(length)[None, :, None] < num_frames[:, None, None]
         sums = jnp.sum(jnp.where(real, x, 0), axis=(1, 2), keepdims=True)
         mean = sums / (mels * jnp.maximum(num_frames, 1))[:, None, None]
         return {**batch, "log_mel": jnp.where(jax.vmap(hidden)(keys, num_frames), mean, x)}
@@ -142,6 +157,16 @@ def mel_filters(rate: int, window: int, num_mels: int) -> np.ndarray:
         what = f"{num_mels} bands are more than windows of {window} samples can tell apart at {rate:,} Hz"
         raise InputError("LogMel.num_mels", what, "fewer bands, or a longer window")
     return filters.astype(np.float32)
+
+
+def _spectra_of(augmentation: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The batch's spectra, which of their frames do not pad [batch, frame, 1], and how many those are [batch]."""
+    if "log_mel" not in batch:
+        name = type(augmentation).__name__
+        raise InputError(name, f"the batch has no 'log_mel', only {sorted(batch)}", "LogMel() before it")
+    x = batch["log_mel"]
+    num_frames = batch.get("num_frames", jnp.full((len(x),), x.shape[1], jnp.int32))
+    return x, jnp.arange(x.shape[1])[None, :, None] < num_frames[:, None, None], num_frames
 
 
 def _audio_of(batch: Batch, window: int) -> jax.Array:

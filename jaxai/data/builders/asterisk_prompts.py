@@ -5,7 +5,7 @@ and -en-wav. An example has the `audio` (int16 [samples], of any length), its `r
 recording. What transcripts have in brackets is not said and is left out, and with it recordings of tones, silence and
 the like; digits that stand alone, and # and *, are spelled out as they are spoken, longer numbers are not. Of
 recordings with the same words the first by name is kept. Test are those whose words have a sha256 with the first byte
-below 51, one in five. Half of the 509 recordings last less than 2 s, all but 41 less than 5 s, the longest 73 s.
+below 51, one in five. Half of the 509 recordings last less than 2 s, all but 49 less than 5 s, the longest 73 s.
 
 With `--from`, give a folder with both packages.
 """

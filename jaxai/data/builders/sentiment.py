@@ -70,7 +70,8 @@ def examples(table: bytes, file: str) -> Iterator[tuple[str, str, Row]]:
             tab = ""
         if not tab:
             raise InputError(file, f"has the line {line[:60]!r}", "needs number, valence and text between tabs")
-        key, text = words(text), html.unescape(text).strip()
+        text = html.unescape(text).strip()
+        key = words(text)
         if key and key not in seen and abs(score) >= LEAST_VALENCE:
             yield number, key, {"text": text, "label": int(score > 0), "valence": score}
         seen.add(key)

@@ -1,11 +1,11 @@
 """The dataset `support_faq`: questions about Debian and their answers in three languages; fetched on first use.
 
 They are the sections of "The Debian GNU/Linux FAQ" (Software in the Public Interest; free to copy and change under its
-own terms), from the Debian packages debian-faq, debian-faq-de and debian-faq-fr, whose sections have the same
-names. An example has `question` and `answer`, the heading of a section and its text, in English, the same in German
-and French (`question_de`, `answer_de`, `question_fr`, `answer_fr`), and the chapter it is in
-(`group`). What is in a section of a section is an example of its own and no part of the outer answer. Test are the
-sections whose name has a sha256 with the first byte below 51, about one in five.
+own terms), from the Debian packages debian-faq, debian-faq-de and debian-faq-fr, whose sections have the same names. An
+example has `question` and `answer`, the heading of a section and its text, in English, the same in German and French
+(`question_de`, `answer_de`, `question_fr`, `answer_fr`), and the chapter it is in (`group`). In five examples one of
+the languages has the English answer. What is in a section of a section is an example of its own and no part of the
+outer answer. Test are the sections whose name has a sha256 with the first byte below 51, about one in five.
 
 With `--from`, give a folder with the three packages.
 """

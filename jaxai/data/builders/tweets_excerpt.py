@@ -1,7 +1,7 @@
 """The dataset `tweets_excerpt`: one in eight of `tweets`, carried inside the package.
 
-Of the table of Hutto and Gilbert 2014 (MIT) every eighth line, the first, the ninth and so on, without coarse
-ones; in the form of the full set, and in the same split. Nothing is fetched.
+Of those of the table of Hutto and Gilbert 2014 (MIT) that the full set keeps every eighth, the first, the ninth and so
+on, without coarse ones; in the form of the full set, and in the same split. Nothing is fetched.
 """
 
 from __future__ import annotations

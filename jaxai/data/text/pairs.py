@@ -111,8 +111,10 @@ class DrawnPairs:
         middle = start + 1 + int(cut * (end - start - 1))
         other = int(elsewhere * (len(self.starts) - 1 - (end - start)))
         other += (end - start) * (other >= start)
-        second = (middle, end) if follows < 0.5 else (other, int(self.document_ends[other]))
-        return self._row((start, middle), second) | {"label": np.int32(follows >= 0.5)}
+        # Both go on as far as there is room: where B ends must not tell where it is from.
+        second = middle if follows < 0.5 else other
+        pair = self._row((start, middle), (second, int(self.document_ends[second])))
+        return pair | {"label": np.int32(follows >= 0.5)}
 
     def _row(self, first: tuple[int, int], second: tuple[int, int]) -> dict[str, np.ndarray]:
         a, a_words = self._part(first, self.length, 0)

@@ -20,7 +20,7 @@ TABLE = b"\r\n".join(
         b"1\t2.5\tLove it &amp; you!",
         b"2\t0.49\tAbout neutral.",
         b"3\t-0.5\tA tab\tinside",
-        b"4\t-3\tlove it &AMP; YOU",  # the words of the first
+        b"4\t-3\tlove it &lt; YOU",  # the words of the first
         b"5\t1\tabout NEUTRAL",  # of one that is left out
         b"6\t-2\t?!",  # no words
         b"",
@@ -30,7 +30,7 @@ TABLE = b"\r\n".join(
 
 def test_what_is_kept_of_a_table():
     assert list(sentiment.examples(TABLE, "x")) == [
-        ("1", "love it amp you", {"text": "Love it & you!", "label": 1, "valence": 2.5}),
+        ("1", "love it you", {"text": "Love it & you!", "label": 1, "valence": 2.5}),
         ("3", "a tab inside", {"text": "A tab\tinside", "label": 0, "valence": -0.5}),
     ]
 
@@ -91,12 +91,11 @@ def test_the_sentences_of_a_review_stay_together():
 def test_the_excerpt(tmp_path):
     found = read("tweets_excerpt", tmp_path)
     assert {split: np.bincount(column(rows, "label")).tolist() for split, rows in found.items()} == {
-        "train": [72, 225],
-        "test": [34, 58],
+        "train": [66, 207],
+        "test": [15, 68],
     }
-    row = next(row for row in found["test"] if row["text"].startswith("Ugh."))
-    assert (row["text"], row["label"]) == ("Ugh. I hate hate hate getting blood drawn.", 0)
-    assert row["valence"] == np.float32(-1.773195876)
+    row = next(row for part in found.values() for row in part if row["text"].startswith("Laptop"))
+    assert row == {"text": "Laptop I hate you at times.", "label": 0, "valence": np.float32(-1.9)}
     assert tweets_excerpt.FILE.stat().st_size < 50_000
 
 
@@ -104,8 +103,8 @@ def test_the_excerpt(tmp_path):
 @pytest.mark.parametrize(
     ("name", "train", "test", "text", "valence"),
     [
-        ("tweets", [785, 1806], [226, 462], "Pizza time.", 0.945652174),
-        ("film_snippets", [4041, 4011], [1034, 984], "Effective but too tepid biopic", -0.6),
+        ("tweets", [785, 1809], [226, 458], "Pizza time.", 0.945652174),
+        ("film_snippets", [4039, 4009], [1036, 986], "Effective but too tepid biopic", -0.6),
         ("product_snippets", [1005, 1395], [226, 342], "well worth the money.", 2.4),
     ],
 )  # fmt: skip

@@ -126,7 +126,7 @@ def test_the_real_faq():
     row = next(row for row in rows if row["question"] == "How does one pronounce Debian and what does this word mean?")
     assert row["question_de"] == "Wie spricht man Debian aus und was bedeutet das?"
     assert row["answer"].startswith("The project name is pronounced Deb'-ee-en, with a short e in Deb, and emphasis on")
-    assert all(row["answer"] not in (row["answer_de"], row["answer_fr"]) for row in rows)
+    assert sum(row["answer"] in (row["answer_de"], row["answer_fr"]) for row in rows) == 5
 
 
 @pytest.mark.slow
@@ -135,7 +135,7 @@ def test_the_real_questions():
     assert sizes(found) == {"train": 835, "test": 208}
     rows = [*found["train"], *found["test"]]
     assert column(rows, "group").count("tech_support") == 10
-    assert sum(row["group"] in ("pkgtools", "kernel") for row in rows) == 16
+    assert sum(row["group"] in ("pkgtools", "kernel") for row in rows) == 17
     for field in ("question", "answer"):
         texts = {split: {words(row[field]) for row in part} for split, part in found.items()}
         assert not texts["train"] & texts["test"]
