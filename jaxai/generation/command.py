@@ -49,8 +49,9 @@ def pieces(
         yield BETWEEN.join(f"{before}{text}" for text in texts) + "\n"
         return
     sampling = dataclasses.replace(sampling, max_new_tokens=room)
-    writer.generator.reader.arrange([writer.encode(prompt)], room)  # refuses before anything is said
     for row in range(num_samples):
-        yield (BETWEEN if row else "") + before
-        yield from writer.stream(prompt, sampling, seed=seed, row=row)
+        written = writer.stream(prompt, sampling, seed=seed, row=row)
+        # The prompt waits for what follows: it may be refused, and is compiled first.
+        yield (BETWEEN if row else "") + before + next(written, "")
+        yield from written
     yield "\n"

@@ -143,7 +143,7 @@ def run(tmp_path_factory):
 @pytest.mark.slow
 def test_the_command_writes_what_the_run_has_learned(run):
     said = list(pieces(run, "the quick", temperature=0.0))
-    assert said[0] == "the quick"
+    assert said[0] == "the quick bro", "the first four tokens with it"
     whole = "the quick brown fox jumps over a lazy dog; "
     assert "".join(said) == whole[:40] + "\n", "as many tokens as there are positions"
     said = "".join(pieces(run, "quick b", temperature=0.1, max_new_tokens=8, num_samples=2))

@@ -122,6 +122,7 @@ def test_towers_are_vit_and_text_and_each_is_seen_alone():
     np.testing.assert_allclose(alone, candidates, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_encoder_may_serve_both_and_without_projections_features_are_as_they_are():
     shared = DualEncoder(query=TEXT, dim=None)
     made = jax.jit(shared.init)(jax.random.key(0), TOKENS, TOKENS[::-1])

@@ -70,7 +70,7 @@ def test_at_first_nothing_is_known():
 
 def test_words_are_drawn_by_their_count_to_the_power():
     model = task(1000, 100, 10, 1)
-    drawn = np.asarray(model._draw(jax.random.key(0), jnp.arange(4000), (10,)))
+    drawn = np.asarray(jax.jit(lambda index: model._draw(jax.random.key(0), index, (10,)))(jnp.arange(4000)))
     share = np.array([1000, 100, 10, 1]) ** 0.75
     share /= share.sum()
     found = np.bincount(drawn.ravel(), minlength=4) / 40_000
@@ -80,7 +80,7 @@ def test_words_are_drawn_by_their_count_to_the_power():
 def test_frequent_words_are_left_out_and_near_ones_count_more():
     model, num = task(90, 10, subsample=0.025), 20_000
     keep = np.minimum(1, np.sqrt(0.025 / np.array([0.9, 0.1])))
-    kept = model._kept(make_batch(np.zeros(num), np.tile([0, 1, 1, 0], (num, 1))), jax.random.key(0))
+    kept = jax.jit(model._kept)(make_batch(np.zeros(num), np.tile([0, 1, 1, 0], (num, 1))), jax.random.key(0))
     near, far = keep[0] * keep, 0.5 * keep[0] * keep  # two places away only in half of the windows
     expected = np.array([far[0], near[1], near[1], far[0]])
     found = np.asarray(kept).mean(axis=0)
