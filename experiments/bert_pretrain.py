@@ -29,7 +29,7 @@ def get_config() -> Experiment:
         task=MaskedLanguageModel(encoder=ENCODER, augment=(mask,), next_sentence=True),
         train=Pipeline(source=pairs("train"), batch_size=32),
         evals={"test": Pipeline(source=pairs("test"), batch_size=64)},
-        optimizer=optim.muon(optim.WarmupCosine(peak=1e-2, warmup=Steps(50)), weight_decay=0.01, clip_norm=1.0),
+        optimizer=optim.muon(optim.WarmupCosine(peak=3e-2, warmup=Steps(50)), weight_decay=0.01, clip_norm=1.0),
         duration=Steps(1000),
         evaluate_every=Steps(1000),
     )

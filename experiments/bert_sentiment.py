@@ -14,12 +14,17 @@ import dataclasses
 from jaxai import Epochs, Experiment, Pipeline, optim
 from jaxai.adapt import FromRun
 from jaxai.data.joined import Joined
-from jaxai.data.text import Texts, WordPiece
+from jaxai.data.text import Texts
+from jaxai.data.text.trained import Trained
 from jaxai.data.tfds import Tfds
 from jaxai.models.bert import Bert
 from jaxai.tasks import Classification
 
-MODEL = Bert(dim=128, depth=2, num_heads=2, max_length=64, num_classes=2, dropout=0.1)
+#: The same as in `bert_pretrain`.
+TOKENIZER = Trained(
+    sources=tuple(Tfds(name) for name in ("shakespeare", "kjv", "tweets", "film_snippets")), vocab_size=8000
+)
+MODEL = Bert(vocab_size=8000, dim=128, depth=2, num_heads=2, max_length=64, num_classes=2, dropout=0.1)
 
 
 def get_config() -> Experiment:
@@ -50,4 +55,4 @@ def scratch() -> Experiment:
 
 def texts(name: str, split: str) -> Texts:
     """Texts with their label."""
-    return Texts(Tfds(name, split=split), tokenizer=WordPiece(file="bert_uncased"), length=48, specials=True)
+    return Texts(Tfds(name, split=split), tokenizer=TOKENIZER, length=48, specials=True)

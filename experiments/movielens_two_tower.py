@@ -30,8 +30,8 @@ def get_config() -> Experiment:
             "valid": Pipeline(source=LeaveOneOut(RATINGS, part="valid"), batch_size=943),
             "test": Pipeline(source=LeaveOneOut(RATINGS, part="test"), batch_size=943),
         },
-        optimizer=optim.adamw(optim.WarmupCosine(peak=2e-3, warmup=Epochs(1)), weight_decay=0.01),
-        duration=Epochs(10),
+        optimizer=optim.adamw(optim.WarmupCosine(peak=3e-3, warmup=Epochs(1)), weight_decay=0.01),
+        duration=Epochs(6),
         evaluate_every=Epochs(2),
         best=Best(metric="valid/ndcg_10"),
     )

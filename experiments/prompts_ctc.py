@@ -17,7 +17,7 @@ RATE = 8000
 def prompts(split: str) -> Transcribed:
     """Recordings of up to 5 s with what is said in them, as bytes."""
     return Transcribed(
-        Tfds("asterisk_prompts", split=split), tokenizer=Bytes(), rate=RATE, seconds=(1.5, 3.0, 5.0), length=96
+        Tfds("asterisk_prompts", split=split), tokenizer=Bytes(), rate=RATE, seconds=(5.0,), length=96
     )
 
 
@@ -37,6 +37,6 @@ def get_config() -> Experiment:
         train=Pipeline(source=prompts("train"), batch_size=8),
         evals={"test": Pipeline(source=prompts("test"), batch_size=32)},
         optimizer=optim.adamw(optim.WarmupCosine(peak=4e-3, warmup=Epochs(4)), weight_decay=0.01, clip_norm=1.0),
-        duration=Epochs(60),
+        duration=Epochs(40),
         evaluate_every=Epochs(20),
     )

@@ -36,7 +36,7 @@ def on(train: Tfds | TextFiles, test: Tfds | TextFiles) -> Experiment:
         task=LanguageModel(model=GPT2(vocab_size=262, dim=128, depth=5, num_heads=4, max_length=LENGTH)),
         train=Pipeline(source=train_windows, batch_size=16),
         evals={"test": Pipeline(source=test_windows, batch_size=64)},
-        optimizer=optim.muon(optim.WarmupCosine(peak=1e-2, warmup=Steps(30)), weight_decay=0.1, clip_norm=1.0),
+        optimizer=optim.muon(optim.WarmupCosine(peak=4e-2, warmup=Steps(30)), weight_decay=0.1, clip_norm=1.0),
         duration=Steps(600),
         evaluate_every=Steps(600),
     )

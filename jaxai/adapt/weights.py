@@ -77,8 +77,8 @@ def load_pretrained(
 
     Raises InputError, naming the keys, where anything else is missing, unexpected or of another shape.
     """
-    shape = shape or _tables(model).INPUT
-    example = jax.ShapeDtypeStruct((1, *shape), jnp.int32 if len(shape) == 1 else jnp.float32)
+    size: tuple[int, ...] = shape or _tables(model).INPUT
+    example = jax.ShapeDtypeStruct((1, *size), jnp.int32 if len(size) == 1 else jnp.float32)
     keys = {"params": jax.random.key(seed), "dropout": jax.random.key(seed)}
     abstract = jax.eval_shape(lambda x: model.init(keys, x), example)
     wanted = tree.flatten(abstract)
@@ -166,6 +166,7 @@ def _match(
     source = str(weights) if isinstance(weights, (str, Path)) else "weights"
     theirs = dict(weights) if isinstance(weights, Mapping) else read_weights(weights)
     table = _choose(model, theirs, wanted, layout)
+    theirs = {table.current(name): array for name, array in theirs.items()}
     arrays: dict[str, np.ndarray] = {}
     used: set[str] = set()
     missing, absent, unfit, reshaped = [], [], [], []
@@ -212,7 +213,10 @@ def _refuse(
         path, name = absent[0]
         close = nearest(name, extra or theirs)
         what = f"lacks {name!r} for {path} of {model} ({len(absent)} missing, {len(extra)} unexpected)"
-        raise InputError(source, what, f"nearest: {close[0]}" if close else "other weights, or new=(...)")
+        fix = f"nearest: {close[0]}" if close else "other weights, or new=(...)"
+        if name == path:  # whoever wrote the file has no name for it
+            fix = f"new=({path.split('/')[0]!r},) starts it anew"
+        raise InputError(source, what, fix)
     if extra:
         what = f"also has {extra[0]!r}, which {model} does not ({len(extra)} unexpected)"
         raise InputError(source, what, "another size of the model, or unused=(...)")

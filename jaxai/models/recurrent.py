@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.nn.initializers import Initializer
 
 from jaxai.models.layers import truncated_normal
 from jaxai.models.text import TokenEmbed, check_tokens
@@ -20,7 +20,7 @@ NUM_GATES = {"lstm": 4, "gru": 3}
 class RecurrentEncoder(nn.Module):
     """Reads a text token by token, in one direction or both, in one layer or several.
 
-    As it stands, with the bytes as vocabulary, it has 330,242 parameters. Padding may stand at the end only.
+    As it stands, with the bytes as vocabulary, it has 330,242 parameters. Padding, wherever it stands, is passed over.
     """
 
     vocab_size: int = 262
@@ -98,7 +98,7 @@ class Recurrent(nn.Module):
         """Outputs [batch, length, features] of `x` [batch, length, feature]; padding leaves the state as it is."""
         width, init = NUM_GATES[self.cell] * self.features, _uniform(self.features)
         given = nn.Dense(width, kernel_init=init, name="inputs")(x)
-        through = nn.Dense(width, self.cell == "gru", kernel_init=init, name="state")
+        through: Any = nn.Dense(width, self.cell == "gru", kernel_init=init, name="state")
         begin = jnp.zeros((2 if self.cell == "lstm" else 1, x.shape[0], self.features), given.dtype)
         through(begin[0])  # makes the parameters, which a loop cannot
         through, variables = through.unbind()
@@ -129,7 +129,7 @@ def _gru(held: jax.Array, given: jax.Array, through: jax.Array) -> jax.Array:
     return ((1 - update) * new + update * held[0])[None]
 
 
-def _uniform(features: int) -> Initializer:
+def _uniform(features: int) -> Callable[..., jax.Array]:
     bound = features**-0.5
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:

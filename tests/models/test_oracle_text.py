@@ -27,6 +27,12 @@ TOKENS = RNG.integers(1, VOCAB, (3, LENGTH)).astype(np.int32)
 VALID = np.arange(LENGTH)[None] < np.array([9, 6, 4])[:, None]
 TYPES = (np.arange(LENGTH)[None] >= np.array([[5], [3], [2]])).astype(np.int32)
 
+#: Texts of three rows, in tokens, and the numbers of them, of which 0 is padding.
+RUNS = ((9,), (3, 4, 2), (2, 3, 3, 1))
+SEGMENTS = np.stack(
+    [np.repeat(numbers, lengths) for numbers, lengths in zip(((1,), (0, 1, 2), (1, 2, 3, 0)), RUNS, strict=True)]
+).astype(np.int32)
+
 
 def config(name: str, **settings: Any) -> Any:
     from tests.oracle import transformers
@@ -64,13 +70,24 @@ def bert_like(kind: str, model: Bert, **settings: Any) -> tuple[Any, Any, Any, A
     return model, theirs, run, ours
 
 
-def decoder(name: str, model: Any, settings: Any) -> tuple[Any, Any, Any, Any]:
+def decoder(name: str, model: Any, settings: Any, packed: bool = False) -> tuple[Any, Any, Any, Any]:
+    """`packed` rows hold several texts, and padding at either end; what comes of that is left out."""
     theirs = network(name, settings)
+    segments = SEGMENTS if packed else np.ones_like(TOKENS)
+    places = np.stack([np.concatenate([np.arange(n) for n in lengths]) for lengths in RUNS]) if packed else None
+    sees = (segments[:, :, None] == segments[:, None]) & (segments > 0)[:, None] & np.tri(LENGTH, dtype=bool)
 
     def run(torch: Any) -> Any:
-        return theirs(input_ids=torch.from_numpy(TOKENS.astype(np.int64)), use_cache=False).logits
+        given = {"input_ids": TOKENS.astype(np.int64)}
+        given |= {"attention_mask": np.where(sees, 0.0, -1e9)[:, None], "position_ids": places} if packed else {}
+        logits = theirs(**{key: torch.from_numpy(value) for key, value in given.items()}, use_cache=False).logits
+        return logits * torch.from_numpy(segments > 0)[:, :, None]
 
-    return model, theirs, run, lambda variables, train: model.apply(variables, TOKENS, train=train)
+    def ours(variables: Any, train: bool) -> Any:
+        further = {"segments": segments, "positions": places} if packed else {}
+        return model.apply(variables, TOKENS, train=train, **further) * (segments > 0)[:, :, None]
+
+    return model, theirs, run, ours
 
 
 LLAMA = {**THEIRS, "intermediate_size": 40, "max_position_embeddings": 16, "rms_norm_eps": 1e-5}
@@ -82,11 +99,23 @@ CASES = {
         GPT2(**SMALL, max_length=16),
         config("GPT2Config", vocab_size=VOCAB, n_embd=24, n_layer=2, n_head=4, n_positions=16),
     ),
+    "gpt2 of packed texts": lambda: decoder(
+        "GPT2LMHeadModel",
+        GPT2(**SMALL, max_length=16),
+        config("GPT2Config", vocab_size=VOCAB, n_embd=24, n_layer=2, n_head=4, n_positions=16),
+        packed=True,
+    ),
     "llama": lambda: decoder("LlamaForCausalLM", Llama(**SMALL, hidden=40), config("LlamaConfig", **LLAMA)),
     "llama, grouped queries": lambda: decoder(
         "LlamaForCausalLM",
         Llama(**SMALL, hidden=40, num_kv_heads=2, rotary=5e5),
         config("LlamaConfig", **LLAMA, num_key_value_heads=2, rope_theta=5e5),
+    ),
+    "llama of packed texts": lambda: decoder(
+        "LlamaForCausalLM",
+        Llama(**SMALL, hidden=40, num_kv_heads=2),
+        config("LlamaConfig", **LLAMA, num_key_value_heads=2),
+        packed=True,
     ),
 }
 
@@ -168,16 +197,17 @@ def test_recurrent_layers_are_pytorchs(cell, reverse):
     np.testing.assert_allclose(dx, given.grad.numpy(), atol=1e-12)
 
 
-def test_the_transformer_of_2017_is_pytorchs():
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_the_transformer_of_2017_is_pytorchs(norm_first):
     """`torch.nn.Transformer` after a table multiplied by the root of its width, with sines, before the same table."""
     import torch
 
     from jaxai.models.transformer import sinusoids
 
     torch.manual_seed(0)
-    theirs = torch.nn.Transformer(24, 4, 2, 2, 40, dropout=0.0, batch_first=True).double().eval()
-    # The paper, and ours, normalize after each part only; PyTorch also at the ends.
-    theirs.encoder.norm = theirs.decoder.norm = None
+    theirs = torch.nn.Transformer(24, 4, 2, 2, 40, dropout=0.0, batch_first=True, norm_first=norm_first).double().eval()
+    if not norm_first:  # the paper, and ours, then normalize after each part only; PyTorch also at the ends
+        theirs.encoder.norm = theirs.decoder.norm = None
     table = torch.randn(VOCAB, 24).double().requires_grad_()
     target = RNG.integers(1, VOCAB, (3, 7)).astype(np.int64)
 
@@ -198,7 +228,7 @@ def test_the_transformer_of_2017_is_pytorchs():
     weights = RNG.standard_normal(expected.shape)
     (expected * torch.from_numpy(weights)).sum().backward()
 
-    model = Seq2Seq(vocab_size=VOCAB, dim=24, depth=2, num_heads=4, hidden=40, dropout=0.0)
+    model = Seq2Seq(vocab_size=VOCAB, dim=24, depth=2, num_heads=4, hidden=40, norm_first=norm_first, dropout=0.0)
     with jax.enable_x64(True):
         params = {"tokens": {"embedding": jnp.asarray(table.detach().numpy())}, **stacks(theirs, lambda p: p.detach())}
         segments = VALID.astype(np.int32)
@@ -246,5 +276,6 @@ def stacks(theirs, take):
     parts = {"encoder": (theirs.encoder, False), "decoder": (theirs.decoder, True)}
     return {
         name: {f"block{i}": block(module, is_decoder) for i, module in enumerate(stack.layers)}
+        | ({} if stack.norm is None else {"norm": norm(stack.norm)})
         for name, (stack, is_decoder) in parts.items()
     }

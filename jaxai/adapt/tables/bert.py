@@ -16,7 +16,6 @@ def _bert(prefix: str) -> tuple[tuple[str, str | tuple[str, ...]], ...]:
         (r"block(\d+)/mlp/dense2", rf"{layer}.output.dense"),
         (r"block(\d+)/norm2", rf"{layer}.output.LayerNorm"),
         ("pooler", f"{prefix}pooler.dense"),
-        ("head", "classifier"),
     )
 
 
@@ -32,7 +31,6 @@ def _albert(prefix: str) -> tuple[tuple[str, str | tuple[str, ...]], ...]:
         ("block/mlp/dense2", f"{layer}.ffn_output"),
         ("block/norm2", f"{layer}.full_layer_layer_norm"),
         ("pooler", f"{prefix}pooler"),
-        ("head", "classifier"),
     )
 
 
@@ -45,15 +43,20 @@ def _embeddings(prefix: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-_IGNORED = (r"embeddings\.(position_ids|token_type_ids)$",)
+_HEAD = (("head", "classifier"),)
 
-INPUT = (8,)
+INPUT = (1,)
 TABLES = tuple(
-    Table(layout=layout, rules=rules, ignored=_IGNORED)
+    Table(
+        layout=layout,
+        rules=rules,
+        ignored=(r"embeddings\.(position_ids|token_type_ids)$",),
+        renamed=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
+    )
     for layout, rules in (
         ("transformers", _bert("")),
-        ("transformers with a head", _bert("bert.")),
+        ("transformers with a head", (*_bert("bert."), *_HEAD)),
         ("transformers' ALBERT", _albert("")),
-        ("transformers' ALBERT with a head", _albert("albert.")),
+        ("transformers' ALBERT with a head", (*_albert("albert."), *_HEAD)),
     )
 )

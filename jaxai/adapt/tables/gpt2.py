@@ -22,7 +22,7 @@ def _rules(prefix: str) -> tuple[tuple[str, str], ...]:
 #: Masks, and the output's copy of the table.
 _IGNORED = (r"attn\.(masked_)?bias$", r"lm_head\.weight$")
 
-INPUT = (8,)
+INPUT = (1,)
 TABLES = tuple(
     Table(layout=layout, rules=_rules(prefix), ignored=_IGNORED, turned=False)
     for layout, prefix in (("transformers", ""), ("transformers with a head", "transformer."))

@@ -35,6 +35,8 @@ class Table:
     """Regexes of names that hold nothing that a model here has."""
     turned: bool = True
     """Whether their matrices are [out, in], as PyTorch's layers have them; GPT-2's are [in, out], as ours."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """(regex, what takes its place) where older files have other names; what is written has the new ones."""
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """(regex of their names, shape) where theirs has axes of one that ours lacks, such as `(-1, 1, 1)`."""
 
@@ -66,6 +68,12 @@ class Table:
         """The array `name` in the published shape."""
         shapes = (shape for pattern, shape in self.shapes if re.search(pattern, name))
         return array.reshape(next(shapes, array.shape))
+
+    def current(self, name: str) -> str:
+        """What `name` in a file is called today."""
+        for pattern, new in self.renamed:
+            name = re.sub(pattern, new, name)
+        return name
 
     def ignores(self, name: str) -> bool:
         """Whether `name` in a file may be left out."""
