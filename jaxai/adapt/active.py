@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxai.core.errors import InputError, StorageError, did_you_mean
+from jaxai.core.errors import InputError, cannot_write, did_you_mean
 from jaxai.data.pipeline import Reader
 from jaxai.data.subset import Subset
 from jaxai.experiment.declaration import Experiment
@@ -268,7 +268,7 @@ def _report(folder: Path, experiment: Experiment, records: Mapping[str, Sequence
     try:
         target.write_text(render(reports), encoding="utf-8")
     except OSError as error:
-        raise StorageError(str(target), f"cannot be written: {error.strerror or error}") from error
+        raise cannot_write(target, error) from error
 
 
 def _metrics(record: Mapping[str, Any]) -> dict[str, Any]:

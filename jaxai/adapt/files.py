@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxai.adapt import pth
-from jaxai.core.errors import InputError, StorageError, did_you_mean
+from jaxai.core.errors import InputError, cannot_write, did_you_mean
 from jaxai.data import packages
 from jaxai.data.originals import SAY
 
@@ -84,4 +84,4 @@ def write_safetensors(path: str | Path, arrays: Mapping[str, Any], metadata: dic
         temporary.replace(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StorageError(str(target), f"cannot be written: {error.strerror or error}") from error
+        raise cannot_write(target, error) from error

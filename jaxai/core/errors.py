@@ -43,6 +43,11 @@ class StorageError(JaxaiError):
     exit_code = 3
 
 
+def cannot_write(path: str | os.PathLike[str], error: OSError) -> StorageError:
+    """The error for a file or folder that the system does not let be written."""
+    return StorageError(os.fspath(path), f"cannot be written: {error.strerror or error}")
+
+
 class DivergedError(JaxaiError):
     """Training produced a loss or gradient that is not finite; exit code 4."""
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
-from jaxai.core.errors import InputError, StorageError
+from jaxai.core.errors import InputError, cannot_write
 
 
 class JsonlWriter:
@@ -34,7 +34,7 @@ class JsonlWriter:
             _keep_until(self.path, from_step)
             self._file = self.path.open("a", encoding="utf-8")
         except OSError as error:
-            raise _storage_error(self.path, error) from error
+            raise cannot_write(self.path, error) from error
 
     def write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps({name: _plain(value) for name, value in record.items()}, allow_nan=False)
@@ -42,7 +42,7 @@ class JsonlWriter:
             self._file.write(line + "\n")
             self._file.flush()
         except OSError as error:
-            raise _storage_error(self.path, error) from error
+            raise cannot_write(self.path, error) from error
 
     def confusion(self, step: int, split: str, matrix: np.ndarray, classes: Sequence[str] | None) -> None:
         value = {
@@ -55,7 +55,7 @@ class JsonlWriter:
         try:
             _replace(path, json.dumps(value))
         except OSError as error:
-            raise _storage_error(path, error) from error
+            raise cannot_write(path, error) from error
 
     def images(self, step: int, split: str, name: str, images: np.ndarray) -> None:
         del step, split, name, images
@@ -64,7 +64,7 @@ class JsonlWriter:
         try:
             self._file.close()
         except OSError as error:
-            raise _storage_error(self.path, error) from error
+            raise cannot_write(self.path, error) from error
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -132,7 +132,3 @@ def _replace(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def _storage_error(path: Path, error: OSError) -> StorageError:
-    return StorageError(str(path), f"cannot be written: {error.strerror or error}")

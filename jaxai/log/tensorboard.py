@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxai.core.errors import StorageError
+from jaxai.core.errors import cannot_write
 from jaxai.log import figures
 from jaxai.log.writer import metric_names
 
@@ -37,7 +37,7 @@ class TensorBoardWriter:
                 filename_suffix=f".{from_step}",  # names carry whole seconds; a quick resume must not overwrite
             )
         except OSError as error:
-            raise _storage_error(os.fspath(folder), error) from error
+            raise cannot_write(folder, error) from error
 
     def write(self, record: Mapping[str, Any]) -> None:
         for name in metric_names(record):
@@ -57,7 +57,7 @@ class TensorBoardWriter:
         try:
             self._writer.close()
         except OSError as error:
-            raise _storage_error(self._writer.logdir, error) from error
+            raise cannot_write(self._writer.logdir, error) from error
 
 
 def _summary_writer() -> Any:
@@ -76,7 +76,3 @@ def _summary_writer() -> Any:
     # It warns of every value that is not finite, which is for the run to say.
     logging.getLogger("tensorboardX").setLevel(logging.ERROR)
     return SummaryWriter
-
-
-def _storage_error(folder: str, error: OSError) -> StorageError:
-    return StorageError(folder, f"cannot be written: {error.strerror or error}")

@@ -21,7 +21,7 @@ from typing import Any
 
 import jax
 
-from jaxai.core.errors import InputError, StorageError
+from jaxai.core.errors import InputError, cannot_write
 from jaxai.experiment.declaration import Experiment
 from jaxai.experiment.json import differences, encode
 from jaxai.training import lock
@@ -95,8 +95,7 @@ def claim(folder: Path, experiment: Experiment, source: Path | None) -> None:
         try:
             shutil.copyfile(source, folder / source.name)
         except OSError as error:
-            what = f"cannot be written: {error.strerror or error}"
-            raise StorageError(str(folder / source.name), what) from error
+            raise cannot_write(folder / source.name, error) from error
 
 
 def environment() -> dict[str, Any]:
@@ -143,7 +142,7 @@ def write_json(path: Path, data: Any) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise StorageError(str(path), f"cannot be written: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxai.core.errors import InputError, StorageError
+from jaxai.core.errors import InputError, StorageError, cannot_write
 
 NAME = "lock"
 TOUCH_SECONDS = 1.0
@@ -46,7 +46,7 @@ class Lock:
                 os.pwrite(descriptor, json.dumps(self._owner).encode(), 0)
                 os.fsync(descriptor)
         except OSError as error:
-            raise StorageError(str(self.path), f"cannot be written: {error.strerror or error}") from error
+            raise cannot_write(self.path, error) from error
         self._toucher.start()
         return self
 
