@@ -16,9 +16,7 @@ RATE = 8000
 
 def prompts(split: str) -> Transcribed:
     """Recordings of up to 5 s with what is said in them, as bytes."""
-    return Transcribed(
-        Tfds("asterisk_prompts", split=split), tokenizer=Bytes(), rate=RATE, seconds=(5.0,), length=96
-    )
+    return Transcribed(Tfds("asterisk_prompts", split=split), tokenizer=Bytes(), rate=RATE, seconds=(5.0,), length=96)
 
 
 def get_config() -> Experiment:

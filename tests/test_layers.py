@@ -32,7 +32,7 @@ MODULES = {
     ".".join(("jaxai", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-NEVER_IMPORTED = {"tensorflow", "torch", "pickle", "marshal", "shelve", "dill", "yaml"}
+NEVER_IMPORTED = {"tensorflow", "torch", "pickle", "marshal", "shelve", "dill"}
 NEVER_CALLED = {"eval", "exec", "compile", "__import__"}
 
 
@@ -84,7 +84,8 @@ def test_nothing_runs_code_from_data(module):
         if isinstance(node.func, ast.Name):
             assert node.func.id not in NEVER_CALLED, where
         if isinstance(node.func, ast.Attribute):
-            assert node.func.attr not in ("system", "popen", "unsafe_load"), where
+            assert node.func.attr not in ("system", "popen"), where
+            assert ast.unparse(node.func.value) != "yaml" or node.func.attr == "safe_load", where
             assert node.func.attr != "exec_module" or module == "jaxai.experiment.load", where
 
 
