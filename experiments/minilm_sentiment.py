@@ -9,7 +9,7 @@ import dataclasses
 from typing import Any
 
 from jaxai import Epochs, Experiment, Pipeline, optim
-from jaxai.adapt import Adapted, BaseFrom, Houlsby, Lora, Prefix, Pretrained, Prompt, all_but
+from jaxai.adapt import Adapted, BaseFrom, Houlsby, Lora, Prefix, Pretrained, Prompt
 from jaxai.data.text.texts import Texts
 from jaxai.data.text.tokenizers import WordPiece
 from jaxai.data.tfds import Tfds
@@ -34,12 +34,12 @@ def get_config() -> Experiment:
 
 def frozen() -> Experiment:
     """The head alone, on the frozen trunk."""
-    return dataclasses.replace(get_config(), optimizer=_adamw(1e-2), freeze=all_but("^head/"))
+    return _adapted(learning_rate=1e-2)
 
 
 def bitfit() -> Experiment:
     """The biases and the head."""
-    return dataclasses.replace(get_config(), optimizer=_adamw(2e-3), freeze=all_but("bias$", "^head/"))
+    return _adapted(own=("bias$", "^head/"), learning_rate=2e-3)
 
 
 def gradual() -> Experiment:
@@ -72,12 +72,12 @@ def prefix() -> Experiment:
     return _adapted(Prefix(rules=(("attention/", 10),), std=0.1), learning_rate=1e-2)
 
 
-def _adapted(adapter: Any, learning_rate: float) -> Experiment:
-    """The head and one kind of adapter, on the frozen base."""
+def _adapted(*adapters: Any, own: tuple[str, ...] = ("^head/",), learning_rate: float) -> Experiment:
+    """Adapters and what of the model is the tweets' own, on the frozen base."""
     experiment = get_config()
     return dataclasses.replace(
         experiment,
-        task=Adapted(task=experiment.task, adapters=(adapter,), own=("^head/",)),
+        task=Adapted(task=experiment.task, adapters=adapters, own=own),
         optimizer=_adamw(learning_rate),
         freeze=("^base/",),
         start_from=BaseFrom(start=PRETRAINED),

@@ -33,5 +33,5 @@ def get_config() -> Experiment:
         optimizer=optim.adamw(optim.WarmupCosine(peak=3e-3, warmup=Epochs(1)), weight_decay=0.01),
         duration=Epochs(6),
         evaluate_every=Epochs(2),
-        best=Best(metric="valid/ndcg_10"),
+        best=Best(metric="valid/ndcg@10"),
     )

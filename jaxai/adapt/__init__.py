@@ -9,7 +9,6 @@ from jaxai.adapt.efficient import (
     Lora,
     Prefix,
     Prompt,
-    all_but,
     extract,
     load_adapters,
     merge,
@@ -22,7 +21,7 @@ from jaxai.training.initial import FromRun
 
 __all__ = [
     "Adapted", "Adapters", "BaseFrom", "Curves", "Features", "FromRun", "Houlsby", "LinearProbe", "Loaded", "Lora",
-    "Prefix", "Pretrained", "Probed", "Prompt", "Recognised", "active_learning", "all_but", "extract", "features",
+    "Prefix", "Pretrained", "Probed", "Prompt", "Recognised", "active_learning", "extract", "features",
     "knn", "linear_probe", "load_adapters", "load_pretrained", "merge", "pixels", "probe_run", "recognised",
     "samples_recognised", "save_adapters", "save_pretrained",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import re
 from collections.abc import Mapping
@@ -97,9 +98,16 @@ class Recordings(Bucketed):
     """The opened recordings, whose sizes and lengths are in samples."""
 
     def cut(self, batch: dict[str, np.ndarray], indices: np.ndarray) -> dict[str, np.ndarray]:
-        """`batch` with its audio cut to the least length that holds all of `indices`."""
-        length = self.lengths[np.searchsorted(self.lengths, self.sizes[indices].max())]
-        return {**batch, "audio": batch["audio"][:, :length]}
+        """`batch` cut to the least length that holds all of `indices`, and to all transcripts of that length."""
+        bucket = int(np.searchsorted(self.lengths, self.sizes[indices].max()))
+        ends = {"audio": self.lengths[bucket], "tokens": self._words[bucket], "segments": self._words[bucket]}
+        return {name: x[:, : ends[name]] if name in ends else x for name, x in batch.items()}
+
+    @functools.cached_property
+    def _words(self) -> list[int]:
+        """Tokens of the longest transcript of those recordings that each of the lengths holds."""
+        num = self.source.arrays["segments"].sum(axis=1)
+        return [int(num[self.sizes <= length].max(initial=1)) for length in self.lengths]
 
 
 def spoken(text: str) -> str:

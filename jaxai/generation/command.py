@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from jaxai.core.errors import InputError
+from jaxai.data.text.rows import tell_replaced
+from jaxai.data.text.utf8 import to_text
 from jaxai.generation.sampling import Sampling
 from jaxai.generation.text import Writer
 from jaxai.training.saved import SavedRun
@@ -40,6 +42,8 @@ def pieces(
         raise InputError("--beams", f"draws nothing, so --{drawing} says nothing", "leave one out")
     if beams is not None and num_samples > beams:
         raise InputError("--num-samples", f"{num_samples} of {beams} beams", f"at most {beams}")
+    prompt, replaced = to_text(prompt)
+    tell_replaced(("PROMPT",), replaced)
     sampling = Sampling(temperature=1.0 if temperature is None else temperature, top_k=top_k, top_p=top_p)
     writer = Writer.of_run(run)
     room = writer.room(prompt, MAX_NEW_TOKENS) if max_new_tokens is None else max_new_tokens

@@ -1,15 +1,24 @@
-"""Exact match and F1 of spans that answer questions, as SQuAD's evaluation defines them, on token numbers.
+"""Exact match and F1 of answers to questions, as SQuAD's evaluation defines them (Rajpurkar et al. 2016).
 
-The official script compares words after lower-casing and without articles and punctuation (Rajpurkar et al. 2016);
-here the tokens as they are. An answer found in another place of the text is as good as the marked one.
+`squad` is the published script, of texts: it compares words in small letters, without articles and punctuation. The
+metrics of a step compare tokens as they are. An answer found in another place of the text is as good as the marked one.
 """
 
 from __future__ import annotations
 
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
+from jaxai.core.errors import InputError
 from jaxai.metrics.mean import Mean
+
+_ARTICLE = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 Span = tuple[jax.Array, jax.Array]
 """First and last token, inclusive, int [batch] each."""
@@ -42,6 +51,28 @@ def token_f1(tokens: jax.Array, truth: Span, prediction: Span, weights: jax.Arra
     shares = jnp.minimum(num_true, num_predicted) / jnp.maximum(num_predicted, 1)
     common = jnp.round(jnp.sum(jnp.where(predicted, shares, 0.0), axis=1))
     return Mean.of(2 * common / (_length(truth) + _length(prediction)), weights != 0)
+
+
+def squad(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> dict[str, float]:
+    """`exact_match` and `f1`, 0 to 100, of predicted answers, each against the best of its true ones."""
+    if len(predictions) != len(answers):
+        raise InputError("answers", f"there are {len(answers)} for {len(predictions)} predictions", "one or more each")
+    pairs = [(_words(guess), [_words(one) for one in true]) for guess, true in zip(predictions, answers, strict=True)]
+    exact = sum(guess in true for guess, true in pairs)
+    f1 = sum(max(_f1(guess, one) for one in true) for guess, true in pairs)
+    return {"exact_match": 100 * exact / len(pairs), "f1": 100 * f1 / len(pairs)}
+
+
+def _words(text: str) -> list[str]:
+    """The words that count."""
+    return _ARTICLE.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split()
+
+
+def _f1(guess: list[str], true: list[str]) -> float:
+    """Of words as bags; of no words 1 where there are none."""
+    if not guess or not true:
+        return float(guess == true)
+    return 2 * sum((Counter(guess) & Counter(true)).values()) / (len(guess) + len(true))
 
 
 def _length(span: Span) -> jax.Array:

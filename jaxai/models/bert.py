@@ -112,7 +112,7 @@ class Bert(nn.Module):
         hidden = self.hidden or 4 * self.dim
         names = ["block"] if self.shared else [f"block{i}" for i in range(self.depth)]
         blocks = [TransformerBlock(self.num_heads, hidden, **settings, name=name) for name in names]
-        for block in blocks * (self.depth // len(blocks)):
+        for block in blocks * (self.depth if self.shared else 1):
             x = block(x, train, mask)
         x = self._pooled(x, segments)
         if not self.num_classes:

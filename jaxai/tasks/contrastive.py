@@ -32,7 +32,7 @@ class Contrastive:
     The loss is the cross-entropy of finding the candidate of each query and the query of each candidate, half of each
     (InfoNCE, van den Oord et al. 2018), by cosines with a learned scale. With `accumulate`, each micro-batch is
     contrasted by itself. Evaluations rank within their batches: one that holds all examples ranks among all. They
-    report `mrr` and `recall_K` of candidates, and of queries with `reverse_` before.
+    report `mrr` and `recall@K` of candidates, and of queries with `reverse_` before.
     """
 
     model: nn.Module
@@ -72,7 +72,7 @@ class Contrastive:
         else:
             for prefix, each in (("", ranks), ("reverse_", reverse)):
                 measured[f"{prefix}mrr"] = reciprocal_rank(each, weights)
-                measured |= {f"{prefix}recall_{k}": recall_at(each, weights, k) for k in self.recall}
+                measured |= {f"{prefix}recall@{k}": recall_at(each, weights, k) for k in self.recall}
         return Out(weighted_sum(losses, weights), jnp.sum(weights), state, measured, (queries, candidates))
 
     def embed(self, variables: Variables, inputs: jax.Array) -> jax.Array:

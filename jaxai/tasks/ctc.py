@@ -28,8 +28,8 @@ from jaxai.tasks.text import check_vocabulary, require, require_tokens
 class CTC:
     """Learns to transcribe: the tokens of a recording, in order, blanks between them, wherever they may lie.
 
-    The loss is in nats a token. Evaluations decode greedily and report the `token_error_rate`, which of bytes is that
-    of characters, and the `word_error_rate`. Of a batch it takes the transcripts, `tokens` [batch, length], whose
+    The loss is in nats a token. Evaluations decode greedily and report `cer`, the error rate of tokens, which are to be
+    characters or bytes, and `wer`, that of words. Of a batch it takes the transcripts, `tokens` [batch, length], whose
     `segments` [batch, length] are 0 where they only pad; and, where recordings are padded, `num_frames` [batch].
     """
 
@@ -63,10 +63,10 @@ class CTC:
         measured: dict[str, metrics.Metric] = {}
         if not train:
             found = greedy(logits, steps, self.blank)
-            measured["token_error_rate"] = token_error_rate(*found, tokens, num, weights)
+            measured["cer"] = token_error_rate(*found, tokens, num, weights)
             if self.space is not None:
                 words = words_of(*found, self.space)
-                measured["word_error_rate"] = token_error_rate(*words, *words_of(tokens, num, self.space), weights)
+                measured["wer"] = token_error_rate(*words, *words_of(tokens, num, self.space), weights)
         return Out(weighted_sum(losses, weights), jnp.sum(weights * num), state, measured, logits)
 
     def predict(self, variables: Variables, inputs: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:

@@ -46,7 +46,8 @@ class MaskedLanguageModel:
     """Whether `label` is learned too: 0 where the second sentence follows the first."""
     max_chosen: int | None = None
     """Tokens of an example that are predicted at most, the first of those chosen: logits are computed for so many. By
-    default four standard deviations above the mean of `MaskTokens`, 36 of 128; all, where something else masks."""
+    default four standard deviations above the mean of `MaskTokens`, 36 of 128; all, where that masks whole words, or
+    something else masks."""
     tokens: str = "tokens"
     """The field of the batch with the token numbers, [batch, length]."""
     label: str = "label"
@@ -103,9 +104,13 @@ class MaskedLanguageModel:
 
     def check(self, variables: Variables, batch: Batch) -> None:
         """Raises InputError for a batch without the fields, or with tokens or labels that there are none of."""
-        del variables
         self._require(batch)
         check_vocabulary(self.encoder, batch, self.tokens)
+        size = _table(part(variables, "encoder")).shape[0]
+        for given in self.augment:
+            if isinstance(given, MaskTokens) and given.vocab_size > size:
+                what = f"draws from {given.vocab_size:,} tokens, the encoder has a vocabulary of {size:,}"
+                raise InputError("task.augment", f"MaskTokens {what}", f"vocab_size={size}")
         if self.next_sentence:
             check_labels(batch, self.label, 2)
 
@@ -126,7 +131,7 @@ class MaskedLanguageModel:
         if self.max_chosen is not None:
             return min(self.max_chosen, length)
         for given in self.augment:
-            if isinstance(given, MaskTokens):
+            if isinstance(given, MaskTokens) and not given.whole_words:
                 deviation = math.sqrt(length * given.rate * (1 - given.rate))
                 return min(math.ceil(length * given.rate + 4 * deviation), length)
         return length

@@ -25,14 +25,15 @@ from jaxai.tasks.text import check_vocabulary, cross_entropy, described, require
 class QuestionAnswering:
     """Learns the first and the last token of the answer: the mean of two cross-entropies over the tokens of the text.
 
-    Evaluations report `exact_match` and `f1` of the likeliest span, both over token numbers.
+    Evaluations report `exact_match` and `f1` of the likeliest span, both over token numbers; `metrics.answers.squad`
+    gives those of the published script, over the texts that `Questions(...).open().texts` makes of predictions.
     """
 
     model: nn.Module
     """The network: `model(tokens, train, segments=, types=, ...) -> logits [batch, length, 2]` of being the first and
     the last token, such as `Bert(pool="none", num_classes=2)`."""
-    within: str = "types"
-    """The field of the batch, [batch, length], that is 0 where no answer can lie: in the question, and in padding."""
+    within: str = "context"
+    """The field of the batch, [batch, length], that is 1 where an answer can lie: not in the question, nor padding."""
     max_answer: int = 30
     """Tokens that a predicted answer has at most."""
     tokens: str = "tokens"

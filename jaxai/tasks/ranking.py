@@ -32,7 +32,7 @@ class Ranking:
     contrasted by itself.
 
     Evaluations rank all items but those the user took before, `seen` [batch, num], -1 where none, by a softmax over
-    them; they report the hit rate `hr_K`, `ndcg_K` and `mrr`, and with `popular_` before what ranking by counts gives.
+    them; they report the hit rate `hr@K`, `ndcg@K` and `mrr`, and with `popular-` before what ranking by counts gives.
     Batches have `user` [batch], `history` [batch, length] and `item` [batch].
     """
 
@@ -105,11 +105,11 @@ class Ranking:
         losses = -jnp.take_along_axis(log_p, items[:, None], axis=1)[:, 0]
         popular = self._unseen(jnp.broadcast_to(self._log_share[None], scores.shape), batch["seen"])
         measured: dict[str, metrics.Metric] = {}
-        for prefix, each in (("", scores), ("popular_", popular)):
+        for prefix, each in (("", scores), ("popular-", popular)):
             ranks = rank_of(each, items)
             measured[f"{prefix}mrr"] = reciprocal_rank(ranks, weights)
-            measured |= {f"{prefix}hr_{k}": recall_at(ranks, weights, k) for k in self.at}
-            measured |= {f"{prefix}ndcg_{k}": ndcg_at(ranks, weights, k) for k in self.at}
+            measured |= {f"{prefix}hr@{k}": recall_at(ranks, weights, k) for k in self.at}
+            measured |= {f"{prefix}ndcg@{k}": ndcg_at(ranks, weights, k) for k in self.at}
         return Out(weighted_sum(losses, weights), jnp.sum(weights), {}, measured, scores)
 
     def _unseen(self, scores: jax.Array, seen: jax.Array) -> jax.Array:

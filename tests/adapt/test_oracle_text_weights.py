@@ -1,16 +1,19 @@
-"""Full models of text have transformers' names and shapes, and MiniLM embeds sentences as it does there."""
+"""Weights of models of text, from transformers and back to it, and MiniLM, which embeds sentences as it does there."""
 
 from __future__ import annotations
+
+import re
 
 import jax
 import numpy as np
 import pytest
 
 from jaxai.adapt.files import read_weights
-from jaxai.adapt.weights import load_pretrained, to_published
-from jaxai.models.bert import albert, bert, minilm
-from jaxai.models.gpt2 import gpt2
-from jaxai.models.llama import llama
+from jaxai.adapt.weights import load_pretrained, save_pretrained, to_published
+from jaxai.core.errors import InputError
+from jaxai.models.bert import Bert, albert, bert, minilm
+from jaxai.models.gpt2 import GPT2, gpt2
+from jaxai.models.llama import Llama, llama
 
 pytestmark = pytest.mark.oracle
 
@@ -51,6 +54,90 @@ def test_full_models_have_the_published_names_and_shapes(name):
     variables = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 1), np.int32))
     empty = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), variables)
     assert {key: leaf.shape for key, leaf in to_published(model, empty).items()} == expected
+
+
+SMALL = {"vocab_size": 11, "dim": 8, "depth": 2, "num_heads": 4}
+LENGTH = 6
+TOKENS = np.random.default_rng(0).integers(1, 11, (3, LENGTH)).astype(np.int32)
+_SIZES = {"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4}
+_BERT = {**_SIZES, "intermediate_size": 32, "max_position_embeddings": LENGTH, "initializer_range": 0.5}
+_GPT = {"vocab_size": 11, "n_embd": 8, "n_layer": 2, "n_head": 4, "n_positions": LENGTH, "initializer_range": 0.5}
+_LLAMA = {**_BERT, "intermediate_size": 12, "num_key_value_heads": 2, "rms_norm_eps": 1e-5}
+BERT = Bert(**SMALL, max_length=LENGTH, pad=None)
+LLAMA = Llama(**SMALL, hidden=12, num_kv_heads=2)
+#: Ours, their class with its configuration, and what of their output is ours.
+SAVED = {
+    "BERT": (BERT, "BertModel", "BertConfig", _BERT, "pooler_output"),
+    "BERT with a head": (
+        BERT.clone(num_classes=3), "BertForSequenceClassification", "BertConfig", {**_BERT, "num_labels": 3}, "logits",
+    ),
+    "BERT of tokens": (
+        BERT.clone(num_classes=3, pool="none"),
+        "BertForTokenClassification",
+        "BertConfig",
+        {**_BERT, "num_labels": 3},
+        "logits",
+    ),
+    "ALBERT": (
+        albert(**SMALL, embedding_dim=4, max_length=LENGTH, pad=None),
+        "AlbertModel",
+        "AlbertConfig",
+        {**_BERT, "embedding_size": 4},
+        "pooler_output",
+    ),
+    "GPT-2": (GPT2(**SMALL, max_length=LENGTH), "GPT2LMHeadModel", "GPT2Config", _GPT, "logits"),
+    "GPT-2 without a head": (
+        GPT2(**SMALL, max_length=LENGTH, head=False), "GPT2Model", "GPT2Config", _GPT, "last_hidden_state",
+    ),
+    "Llama": (LLAMA, "LlamaForCausalLM", "LlamaConfig", _LLAMA, "logits"),
+    "Llama, tied": (
+        LLAMA.clone(tied=True), "LlamaForCausalLM", "LlamaConfig", {**_LLAMA, "tie_word_embeddings": True}, "logits",
+    ),
+}  # fmt: skip
+
+
+def outputs_of(network, name):
+    import torch
+
+    with torch.no_grad():
+        return network.eval()(torch.from_numpy(TOKENS).long())[name].numpy()
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_a_folder_of_transformers_is_loaded_strictly_and_written_back(name, tmp_path):
+    """Names and bits are the same after both ways, and transformers reads what is written as its own."""
+    import torch
+
+    from tests.oracle import transformers
+
+    model, kind, config, settings, output = SAVED[name]
+    torch.manual_seed(0)
+    network = getattr(transformers, kind)(getattr(transformers, config)(**settings))
+    for parameter in network.parameters():  # biases and scales too
+        torch.nn.init.normal_(parameter, std=0.5)
+    network.save_pretrained(tmp_path)
+    expected = outputs_of(network, output)
+
+    path = tmp_path / "model.safetensors"
+    loaded = load_pretrained(model, path)
+    assert not loaded.missing + loaded.unexpected + loaded.reshaped
+    np.testing.assert_allclose(jax.jit(model.apply)(loaded.variables, TOKENS), expected, rtol=1e-4, atol=1e-4)
+
+    before = read_weights(path)
+    save_pretrained(model, loaded.variables, path, layout=loaded.layout)
+    after = read_weights(path)
+    assert after.keys() == before.keys()
+    for key, array in after.items():
+        np.testing.assert_array_equal(array, before[key], err_msg=key)
+    again, about = getattr(transformers, kind).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(about.values())
+    np.testing.assert_array_equal(outputs_of(again, output), expected)
+
+    lost, *_ = before
+    with pytest.raises(InputError, match=rf"lacks '{re.escape(lost)}' for .* \(1 missing, 0 unexpected\)"):
+        load_pretrained(model, {key: array for key, array in before.items() if key != lost})
+    with pytest.raises(InputError, match=r"also has 'encoder\.more', which \w+ does not \(1 unexpected\)"):
+        load_pretrained(model, {**before, "encoder.more": before[lost]})
 
 
 SENTENCES = (

@@ -162,17 +162,16 @@ def test_weights_of_another_architecture_are_named_by_their_keys(model, weights,
         load_pretrained(MODELS[model], path)
 
 
-#: Pairs of sentences as WordPiece numbers, and their cosine in the documentation of Sentence Transformers, where this
-#: model mines paraphrases.
+#: Pairs of sentences as WordPiece numbers, and the cosine that transformers' `BertModel` gives them with these weights.
 PAIRS = {
-    0.8939: ([101, 1996, 2047, 3185, 2003, 12476, 102], [101, 1996, 2047, 3185, 2003, 2061, 2307, 102]),  # new movie
-    0.6788: ([101, 1996, 4937, 7719, 2648, 102], [101, 1996, 4937, 3248, 1999, 1996, 3871, 102]),  # the cat
-    0.5096: ([101, 1045, 2293, 24857, 102], [101, 2079, 2017, 2066, 10733, 1029, 102]),  # pasta, pizza
+    0.893904: ([101, 1996, 2047, 3185, 2003, 12476, 102], [101, 1996, 2047, 3185, 2003, 2061, 2307, 102]),  # new movie
+    0.678789: ([101, 1996, 4937, 7719, 2648, 102], [101, 1996, 4937, 3248, 1999, 1996, 3871, 102]),  # the cat
+    0.509550: ([101, 1045, 2293, 24857, 102], [101, 2079, 2017, 2066, 10733, 1029, 102]),  # pasta, pizza
 }
 
 
 @pytest.mark.slow
-def test_minilm_finds_sentences_as_alike_as_is_published():
+def test_minilm_finds_sentences_as_alike_as_in_transformers():
     model = minilm()
     loaded = load_pretrained(model, "minilm", unused=("^pooler",))
     assert sorted(loaded.unexpected) == ["pooler.dense.bias", "pooler.dense.weight"]
@@ -181,4 +180,4 @@ def test_minilm_finds_sentences_as_alike_as_is_published():
     apply = jax.jit(model.apply, compiler_options={"xla_backend_optimization_level": 0})
     vectors = np.asarray(apply(loaded.variables, tokens))
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    np.testing.assert_allclose(np.sum(vectors[::2] * vectors[1::2], axis=1), list(PAIRS), atol=6e-5)
+    np.testing.assert_allclose(np.sum(vectors[::2] * vectors[1::2], axis=1), list(PAIRS), atol=1e-5)

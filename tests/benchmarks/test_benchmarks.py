@@ -62,6 +62,8 @@ def test_too_few_rounds_are_refused():
     assert "--rounds must be at least 7" in done.stderr
 
 
+THEIRS = all(importlib.util.find_spec(name) for name in ("torch", "transformers", "accelerate"))
+"""Whether PyTorch's side of the benchmarks of text can run."""
 FIGURES = {
     "overhead": {"perceptron, added a step": "<= 25", "convnet, share of bare throughput": ">= 0.97"},
     "input": {"jaxai to grain": ">= 15"},
@@ -74,6 +76,11 @@ FIGURES = {
     "checkpoint": {"stall of training": "<= 30", "until written, to raw": "<= 1.4", "the seal, a GB": "<= 1"},
     "reproducible": {},
     "models": {},
+    "decode": {f"batch {n}, jaxai to transformers": f">= {bound}" for n, bound in ((1, 3), (8, 2.3)) if THEIRS},
+    "finetune": {
+        f"dropout {rate}, batch 16, jaxai to Trainer": f">= {bound}" for rate, bound in ((0.1, 1.3), (0, 1.5)) if THEIRS
+    },
+    "text": {f"{name}, batches a step": ">= 20" for name in ("bytes", "GPT-2's BPE", "BERT's WordPiece")},
 }
 
 

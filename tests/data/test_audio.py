@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jaxai.cli import main
 from jaxai.core.errors import InputError
 from jaxai.data.audio import Transcribed, spoken
 from jaxai.data.pipeline import Pipeline
@@ -55,12 +56,51 @@ def test_rows_are_padded_and_tell_how_far(caplog):
 
 
 def test_recordings_of_similar_length_share_a_batch_that_is_cut():
-    clips = [clip(length, "a") for length in (10, 45, 20, 50, 30, 40)]
+    texts = {10: "abc", 45: "abcde", 20: "a", 50: "ab", 30: "abcd", 40: "abcd"}
+    clips = [clip(length, text) for length, text in texts.items()]
     reader = Pipeline(source=rows(*clips), batch_size=2).open("train", seed=0)
     batches = [reader.at(position) for position in (0, 2, 4)]
     found = {tuple(sorted(batch["num_samples"].tolist())): batch["audio"].shape[1] for batch in batches}
     assert found == {(10, 20): 30, (30, 40): 50, (45, 50): 50}
-    assert all(batch["tokens"].shape == (2, 8) for batch in batches)
+    # Transcripts are as long as the longest of all recordings of up to 0.3 s, and of up to 0.5 s.
+    assert {batch["audio"].shape[1]: batch["tokens"].shape for batch in batches} == {30: (2, 4), 50: (2, 5)}
+    for batch in batches:
+        numbers = batch["tokens"].astype(np.uint8)
+        got = [bytes(row[part > 0]).decode() for row, part in zip(numbers, batch["segments"], strict=True)]
+        assert got == [texts[num] for num in batch["num_samples"].tolist()]
+
+
+MISMATCHED = """
+import numpy as np
+from jaxai import Experiment, Pipeline, Steps, optim
+from jaxai.data.audio import Transcribed
+from jaxai.data.augment.speech import LogMel
+from jaxai.data.text.tokenizers import Bytes
+from jaxai.models.speech import SpeechEncoder
+from jaxai.tasks.ctc import CTC
+
+
+class Clips:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return {"audio": np.ones(900, np.int16), "text": "one", "rate": 16_000}
+
+
+def get_config():
+    train = Pipeline(source=Transcribed(Clips(), tokenizer=Bytes(), rate=8000, seconds=(1.0,), length=8), batch_size=2)
+    task = CTC(model=SpeechEncoder(dim=8, depth=1, num_heads=2), augment=(LogMel(rate=8000),), blank=256)
+    return Experiment(task=task, train=train, optimizer=optim.sgd(0.1), duration=Steps(1))
+"""
+
+
+def test_a_run_on_recordings_of_another_rate_ends_with_one_line(tmp_path, capsys):
+    file = tmp_path / "clips.py"
+    file.write_text(MISMATCHED)
+    assert main(["train", str(file), "--run", str(tmp_path / "run"), "--display", "none"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "rate: example 0 has 16,000 samples a second, not 8,000 (rate=16000" in line
 
 
 def test_floats_become_whole_numbers():

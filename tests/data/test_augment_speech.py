@@ -9,7 +9,7 @@ import pytest
 
 from jaxai.core.errors import InputError
 from jaxai.data.augment import apply
-from jaxai.data.augment.speech import LogMel, MelNormalize, SpecAugment, log_mel, mel_filters
+from jaxai.data.augment.speech import ChangeSpeed, LogMel, MelNormalize, SpecAugment, log_mel, mel_filters
 
 RNG = np.random.default_rng(0)
 
@@ -71,6 +71,36 @@ def test_whole_numbers_are_the_same_recording_and_lengths_become_frames():
     np.testing.assert_array_equal(floats["log_mel"], made["log_mel"])
 
 
+def test_recordings_are_played_at_a_speed_that_is_drawn_and_fit_into_their_row():
+    num, length, ends = 40, 120, np.repeat([120, 100, 60, 1], 10)
+    ramp = np.arange(length, dtype=np.float32)
+    batch = {
+        "audio": np.where(ramp < ends[:, None], ramp, 0).astype(np.float32),
+        "num_samples": ends.astype(np.int32),
+        "index": np.arange(num, dtype=np.int32),
+    }
+    stages = (ChangeSpeed(most=0.2),)
+    run = jax.jit(lambda batch, train: apply(stages, batch, jax.random.key(0), train), static_argnums=1)
+    out = jax.device_get(run(batch, True))
+    factor = out["audio"][:, 1]  # of a ramp, the second sample
+    for i, (x, got) in enumerate(zip(out["audio"], out["num_samples"], strict=True)):
+        if ends[i] == 1:
+            assert got == 1
+            continue
+        assert got == np.floor((ends[i] - 1) / factor[i] + 1e-4) + 1
+        np.testing.assert_allclose(x[:got], ramp[:got] * factor[i], rtol=1e-4)
+        np.testing.assert_array_equal(x[got:], 0)
+    assert (factor[:10] >= 1).all()  # they fill their row
+    assert factor[20:30].min() < 0.9
+    assert factor[20:30].max() > 1.1
+    assert np.abs(factor[:30] - 1).max() <= 0.2 + 1e-6
+    few = jax.device_get(run({name: x[[25, 3]] for name, x in batch.items()}, True))
+    np.testing.assert_array_equal(few["num_samples"], out["num_samples"][[25, 3]])
+    same = run(batch, False)
+    np.testing.assert_array_equal(same["audio"], batch["audio"])
+    assert "num_samples" in apply((ChangeSpeed(),), {"audio": batch["audio"], "index": ends}, jax.random.key(0), True)
+
+
 def test_normalized_mels_have_mean_0_and_deviation_1_over_what_does_not_pad():
     batch = spectra(5)
     scaled = {**batch, "log_mel": 3 * batch["log_mel"] + np.arange(20, dtype=np.float32)}
@@ -129,6 +159,8 @@ def test_the_same_example_is_hidden_alike_wherever_it_is_in_a_batch():
     [
         (lambda: LogMel(hop=0), "LogMel.hop: must be at least 1, is 0"),
         (lambda: LogMel(rate=8000.5), "LogMel.rate: must be a whole number"),
+        (lambda: ChangeSpeed(most=1.0), "ChangeSpeed.most: 1 .*0 to below 1"),
+        (lambda: run_on(ChangeSpeed(), image=np.zeros(2)), "ChangeSpeed: the batch has no 'audio'"),
         (lambda: SpecAugment(time_share=1.5), "SpecAugment.time_share: 1.5 .*0 to 1"),
         (lambda: SpecAugment(mel_masks=-1), "SpecAugment.mel_masks: must not be negative"),
         (lambda: mel_filters(16_000, 64, 80), "num_mels: 80 bands are more than windows of 64 samples"),

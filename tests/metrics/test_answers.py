@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import string
 from collections import Counter
 
 import jax
@@ -9,13 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxai.metrics.answers import exact_match, token_f1
+from jaxai.core.errors import InputError
+from jaxai.metrics.answers import exact_match, squad, token_f1
 
 exact, f1 = jax.jit(exact_match), jax.jit(token_f1)
 
 
-def official(prediction: list[int], truth: list[int]) -> tuple[bool, float]:
+def official(prediction: list, truth: list) -> tuple[bool, float]:
     """`compute_exact` and `compute_f1` of SQuAD's evaluate-v2.0.py, after its normalization."""
+    if not prediction or not truth:
+        return truth == prediction, float(truth == prediction)
     num_same = sum((Counter(truth) & Counter(prediction)).values())
     if num_same == 0:
         return truth == prediction, 0.0
@@ -46,3 +51,51 @@ def test_the_same_words_elsewhere_are_right():
     longer = (jnp.array([2]), jnp.array([4]))
     assert exact(tokens, first, longer, jnp.ones(1)).compute() == 0
     assert f1(tokens, first, longer, jnp.ones(1)).compute() == pytest.approx(0.8)
+
+
+def normalize_answer(s):
+    """As it stands in SQuAD's evaluate-v2.0.py."""
+
+    def remove_articles(text):
+        regex = re.compile(r"\b(a|an|the)\b", re.UNICODE)
+        return re.sub(regex, " ", text)
+
+    def white_space_fix(text):
+        return " ".join(text.split())
+
+    def remove_punc(text):
+        exclude = set(string.punctuation)
+        return "".join(ch for ch in text if ch not in exclude)
+
+    def lower(text):
+        return text.lower()
+
+    return white_space_fix(remove_articles(remove_punc(lower(s))))
+
+
+def test_of_texts_are_those_of_the_published_script():
+    """The best of several answers, over what chance makes of words, articles, marks and capitals."""
+    rng = np.random.default_rng(0)
+    parts = ["the", "The", "a", "An", "cat", "Cat,", "cat's", "-", "sat.", "(sat)", "theatre", "x y", "", "É"]
+
+    def some():
+        return " ".join(rng.choice(parts, rng.integers(0, 5)))
+
+    pairs = [(some(), [some() for _ in range(rng.integers(1, 4))]) for _ in range(300)]
+    each = [
+        [official(normalize_answer(guess).split(), normalize_answer(one).split()) for one in true]
+        for guess, true in pairs
+    ]
+    scores = [np.max(of_one, axis=0) for of_one in each]
+    found = squad([guess for guess, _ in pairs], [true for _, true in pairs])
+    matches, f1s = np.mean(scores, axis=0)
+    assert 0.1 < matches < 0.6
+    assert found == pytest.approx({"exact_match": 100 * matches, "f1": 100 * f1s})
+
+
+def test_articles_marks_and_capitals_are_nothing():
+    assert squad(["The cat-sat!"], [["a CATSAT"]]) == {"exact_match": 100, "f1": 100}
+    # Two of three words guessed are two of four true ones.
+    assert squad(["cat sat here"], [["dog", "the cat sat on mats"]]) == pytest.approx({"exact_match": 0, "f1": 400 / 7})
+    with pytest.raises(InputError, match="answers: there are 1 for 2 predictions"):
+        squad(["a", "b"], [["a"]])

@@ -80,3 +80,20 @@ def test_what_is_no_tag_is_named():
         Spans.of(jnp.zeros((1, 2), int), jnp.zeros((1, 2), int), jnp.ones((1, 2)), ("O", "PER"))
     with pytest.raises(InputError, match="differ in shape"):
         Spans.of(jnp.zeros((1, 2), int), jnp.zeros((1, 3), int), jnp.ones((1, 2)), TAGS)
+
+
+@pytest.mark.oracle
+def test_is_what_seqeval_counts():
+    from seqeval.metrics import f1_score, precision_score, recall_score
+
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 5, (50, 9))
+    guess = np.where(rng.random((50, 9)) < 0.7, truth, rng.integers(0, 5, (50, 9)))
+    weights = np.arange(9) < rng.integers(1, 10, (50, 1))
+    names = [
+        [[TAGS[tag] for tag in row[kept]] for row, kept in zip(rows, weights, strict=True)] for rows in (truth, guess)
+    ]
+    found = of(truth, guess, weights, tags=TAGS).compute()
+    assert 0.2 < found["span_f1"] < 0.9
+    for name, score in (("span_precision", precision_score), ("span_recall", recall_score), ("span_f1", f1_score)):
+        assert found[name] == pytest.approx(score(*names)), name

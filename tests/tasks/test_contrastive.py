@@ -97,8 +97,8 @@ def test_evaluations_report_both_ways_and_embeddings_agree(learned):
     ranks = [(cosines >= np.diag(cosines)[:, None]).sum(axis=1), (cosines >= np.diag(cosines)[None]).sum(axis=0)]
     for prefix, rank in zip(("", "reverse_"), ranks, strict=True):
         assert out.metrics[f"{prefix}mrr"].compute() == pytest.approx((1 / rank).mean())
-        assert out.metrics[f"{prefix}recall_2"].compute() == pytest.approx((rank <= 2).mean())
-    assert out.metrics["accuracy"].compute() == out.metrics["recall_1"].compute()
+        assert out.metrics[f"{prefix}recall@2"].compute() == pytest.approx((rank <= 2).mean())
+    assert out.metrics["accuracy"].compute() == out.metrics["recall@1"].compute()
 
 
 def test_the_scale_stops_at_a_hundred(learned):

@@ -13,7 +13,7 @@ from jaxai.core.errors import InputError
 from jaxai.data.augment.speech import LogMel, SpecAugment
 from jaxai.models.speech import SpeechEncoder
 from jaxai.tasks.ctc import CTC, ctc_loss
-from jaxai.tasks.ctc_decoding import beam_search, greedy
+from jaxai.tasks.ctc_decoding import NGrams, beam_search, greedy
 
 RNG = np.random.default_rng(0)
 TASK = CTC(
@@ -86,6 +86,36 @@ def test_beam_search_finds_what_is_likeliest_of_all(blank):
     assert differ  # or greedy would have been as good
 
 
+def test_beam_search_adds_what_the_language_says_of_each_token_once():
+    language = lambda prefix, token: -1.5 if prefix[-1:] == (token,) else 0.4 * token * len(prefix)  # noqa: E731
+    differ = 0
+    for seed in range(12):
+        log_p = np.asarray(jax.nn.log_softmax(np.random.default_rng(seed).normal(size=(5, 3)) * 1.5))
+        every = spoken(log_p, 2)
+        scores = {
+            tokens: score + sum(language(tokens[:i], token) for i, token in enumerate(tokens))
+            for tokens, score in every.items()
+        }
+        best = max(scores, key=scores.get)
+        tokens, score = beam_search(log_p, 2, width=50, language=language)
+        assert tokens == best
+        assert score == pytest.approx(scores[best], abs=1e-5)
+        differ += best != max(every, key=every.get)
+    assert differ
+
+
+def test_ngrams_mix_what_followed_by_witten_and_bell():
+    model = NGrams([(1, 2, 1, 2), (1, 3)], order=2)
+    # Of six tokens three are 1, two 2 and one 3; after 1 came 2 twice and 3 once; nothing but 1 came after 2.
+    one, two, three = ((count + 3 / 3) / (6 + 3) for count in (3, 2, 1))
+    assert np.exp([model.log_p((), token) for token in (1, 2, 3)]) == pytest.approx([one, two, three])
+    want = [(0 + 2 * one) / 5, (2 + 2 * two) / 5, (1 + 2 * three) / 5]
+    assert np.exp([model.log_p((2, 3, 1), token) for token in (1, 2, 3)]) == pytest.approx(want)
+    assert np.exp(model.log_p((2,), 1)) == pytest.approx((1 + one) / 2)
+    assert model.log_p((3,), 2) == model.log_p((), 2)  # nothing came after 3
+    assert sum(np.exp(model.log_p((1,), token)) for token in (1, 2, 3)) == pytest.approx(1)
+
+
 def test_the_loss_is_that_of_all_paths_and_nan_where_there_is_none():
     log_p = np.asarray(jax.nn.log_softmax(RNG.normal(size=(4, 3))), np.float32)
     every = spoken(log_p, 2)
@@ -118,8 +148,8 @@ def test_padding_counts_in_nothing_and_the_weight_is_of_tokens(learned):
     variables, loss = learned
     whole = loss(variables, make_batch(), jax.random.key(0), train=False)
     assert float(whole.weight) == 9
-    assert int(whole.metrics["token_error_rate"].weight) == 9
-    assert int(whole.metrics["word_error_rate"].weight) == 4
+    assert int(whole.metrics["cer"].weight) == 9
+    assert int(whole.metrics["wer"].weight) == 4
     masked = loss(variables, make_batch(mask=np.array([1.0, 0, 1], np.float32)), jax.random.key(0), train=False)
     parts = [
         loss(variables, {name: x[i : i + 1] for name, x in make_batch().items()}, jax.random.key(0), train=False)

@@ -10,6 +10,7 @@ import pytest
 
 import jaxai
 from jaxai import optim
+from jaxai.core import tree
 from jaxai.core.errors import InputError
 from jaxai.data.augment import RandomFlip
 from jaxai.data.source import Arrays
@@ -18,6 +19,7 @@ from jaxai.tasks import Classification
 from jaxai.tasks.distillation import Distill
 from jaxai.tasks.language_model import LanguageModel
 from jaxai.training.initial import FromRun
+from jaxai.training.setup import set_up
 from tests.tasks.small_text import Encoder, Table, jit
 
 RNG = np.random.default_rng(0)
@@ -65,6 +67,26 @@ def test_gradients_reach_the_student_alone():
     each = 3 * (softmax(STUDENT / 3) - softmax(TEACHER / 3)) * np.array([[1], [2]])
     np.testing.assert_allclose(gradient["student"]["table"], each, rtol=1e-4)
     np.testing.assert_array_equal(gradient["teacher"]["table"], 0)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_loss_and_gradients_are_those_of_pytorch(temperature):
+    """Cross-entropy, and T^2 times `kl_div` of softened answers."""
+    import torch
+    from torch.nn import functional
+
+    task = dataclasses.replace(TASK, temperature=temperature)
+    table = torch.tensor(STUDENT, requires_grad=True)
+    kinds, labels = torch.from_numpy(KINDS["kind"]).long(), torch.from_numpy(KINDS["label"]).long()
+    log_q = functional.log_softmax(table[kinds] / temperature, dim=-1)
+    log_p = functional.log_softmax(torch.tensor(TEACHER)[kinds] / temperature, dim=-1)
+    soft = functional.kl_div(log_q, log_p, reduction="sum", log_target=True)
+    expected = 0.3 * functional.cross_entropy(table[kinds], labels, reduction="sum") + 0.7 * temperature**2 * soft
+    expected.backward()
+    found, gradient = jit(jax.value_and_grad(lambda v: task.loss(v, KINDS, KEY, True).total))(TABLES)
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    np.testing.assert_allclose(gradient["params"]["student"]["table"], table.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_evaluations_are_of_the_student_alone():
@@ -177,6 +199,38 @@ def test_a_run_learns_from_the_run_of_a_frozen_teacher(tmp_path):
     )
     learned = jaxai.train(second, display="none").variables["params"]
     jax.tree.map(np.testing.assert_array_equal, learned["teacher"], taught)
+
+
+def test_the_teacher_is_in_evaluation_mode(variables):
+    """Its dropout draws nothing; the student's does."""
+
+    def totals(task):
+        return [
+            float(jit(lambda v, k: task.loss(v, TEXT, k, True).total)(variables, jax.random.key(i))) for i in (1, 2)
+        ]
+
+    plain = totals(HIDDEN)
+    assert totals(dataclasses.replace(HIDDEN, teacher=HIDDEN.teacher.clone(dropout=0.5))) == plain
+    dropping = dataclasses.replace(HIDDEN.task, model=HIDDEN.task.model.clone(dropout=0.5))
+    first, second = totals(dataclasses.replace(HIDDEN, task=dropping))
+    assert first != second
+
+
+def test_nothing_of_a_frozen_teacher_is_trained():
+    """It has no gradients and no moments; those of the others are two each, and two step counters."""
+    fields = {name: values for name, values in TEXT.items() if name != "index"}
+    experiment = jaxai.Experiment(
+        task=HIDDEN,
+        train=jaxai.Pipeline(source=Arrays(fields), batch_size=6),
+        optimizer=optim.adamw(1e-2),
+        duration=jaxai.Steps(1),
+        parallel=jaxai.PMap(devices=1),
+        freeze=("^teacher/",),
+    )
+    state = set_up(experiment).abstract_state
+    assert set(state.params) == {"student", "projections"}
+    assert set(state.frozen) == {"teacher"}
+    assert tree.size(state.opt_state) == 2 * tree.size(state.params) + 2
 
 
 def test_what_cannot_teach_is_named(variables):

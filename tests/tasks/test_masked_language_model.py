@@ -117,6 +117,9 @@ def test_how_many_are_computed_follows_from_the_rate():
     assert task._num_predicted(4) == 4
     assert scipy.stats.binom.sf(36, 128, 0.15) < 1 / 20_000
     assert dataclasses.replace(task, max_chosen=20)._num_predicted(128) == 20
+    # Whole words come in lumps, of which there may be many more.
+    words = dataclasses.replace(task, augment=(MaskTokens(mask=0, vocab_size=11, whole_words=True),))
+    assert words._num_predicted(128) == 128
 
 
 @pytest.mark.slow
@@ -263,6 +266,9 @@ def test_what_cannot_be_learned_is_named(variables):
         TASK.check(variables, {name: x for name, x in BATCH.items() if name != "label"})
     with pytest.raises(InputError, match="token 0 of example 0 is 50"):
         TASK.check(variables, {**BATCH, "tokens": np.full((6, 16), 50)})
+    beyond = dataclasses.replace(TASK, augment=(MaskTokens(mask=0, vocab_size=12),))
+    with pytest.raises(InputError, match=r"augment: MaskTokens draws from 12 tokens, .* of 11 \(vocab_size=11\)"):
+        beyond.check(variables, BATCH)
     with pytest.raises(InputError, match="max_chosen: must be at least 1"):
         dataclasses.replace(TASK, max_chosen=0)
     with pytest.raises(InputError, match=r"augment\.0: int is no augmentation"):

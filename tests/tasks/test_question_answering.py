@@ -15,10 +15,10 @@ RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(9, 2)).astype(np.float32)
 TASK = QuestionAnswering(model=Table(vocab_size=9, num_classes=2), max_answer=3)
 VARIABLES = {"params": {"table": TABLE}}
-TYPES = np.array([[0, 0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 1, 1]] * 3, np.int32)
+CONTEXT = np.array([[0, 0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 1, 1]] * 3, np.int32)
 BATCH = {
     "tokens": RNG.integers(0, 9, (6, 7)).astype(np.int32),
-    "types": TYPES,
+    "context": CONTEXT,
     "start": np.array([2, 1, 3, 4, 5, 0], np.int32),
     "end": np.array([2, 3, 5, 4, 5, 0], np.int32),
     "mask": np.array([1, 1, 1, 1, 1, 0], np.float32),
@@ -40,9 +40,9 @@ def test_loss_and_scores_by_hand():
     for row in range(5):
         logits = TABLE[BATCH["tokens"][row]].astype(np.float64)
         for i, field in enumerate(("start", "end")):
-            among = np.exp(logits[TYPES[row] > 0, i]).sum()
+            among = np.exp(logits[CONTEXT[row] > 0, i]).sum()
             total += (np.log(among) - logits[BATCH[field][row], i]) / 2
-        answers.append(likeliest(logits, TYPES[row]))
+        answers.append(likeliest(logits, CONTEXT[row]))
         (start, end), truth = answers[-1], BATCH["tokens"][row, BATCH["start"][row] : BATCH["end"][row] + 1]
         exact += np.array_equal(BATCH["tokens"][row, start : end + 1], truth)
     assert float(out.weight) == 5
@@ -50,7 +50,7 @@ def test_loss_and_scores_by_hand():
     measured = metrics.compute(out.metrics)
     assert measured["exact_match"] == exact / 5
     assert exact / 5 <= measured["f1"] < 1
-    given = jit(TASK.predict)(VARIABLES, {name: BATCH[name] for name in ("tokens", "types")})
+    given = jit(TASK.predict)(VARIABLES, {name: BATCH[name] for name in ("tokens", "context")})
     np.testing.assert_array_equal(given[:5], answers)
 
 
@@ -59,7 +59,7 @@ def test_the_loss_is_that_of_transformers():
     """`BertForQuestionAnswering` adds up both cross-entropies in halves; it looks at all tokens alike."""
     import torch
 
-    everywhere = {**BATCH, "types": np.ones_like(TYPES)}
+    everywhere = {**BATCH, "context": np.ones_like(CONTEXT)}
     out = jit(lambda v, b: TASK.loss(v, b, KEY, True))(VARIABLES, everywhere)
     logits = torch.tensor(TABLE[BATCH["tokens"][:5]])
     entropy = torch.nn.CrossEntropyLoss()
@@ -74,7 +74,7 @@ def test_gradients_of_what_cannot_be_an_answer_are_zero():
     gradient = jit(jax.grad(lambda v: task.loss(v, {n: x[:5] for n, x in BATCH.items()}, KEY, True).total))(variables)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     alone = jit(jax.grad(lambda table: TASK.loss({"params": {"table": table}}, BATCH, KEY, True).total))(TABLE)
-    seen = np.unique(BATCH["tokens"][TYPES > 0])
+    seen = np.unique(BATCH["tokens"][CONTEXT > 0])
     never = np.setdiff1d(np.arange(9), seen)
     np.testing.assert_array_equal(alone[never], 0)
     assert np.isfinite(alone).all()

@@ -57,14 +57,14 @@ def test_hits_and_gains_of_ranks_made_by_hand():
     out = jax.jit(task.loss, static_argnames="train")({"params": {}}, make_batch(), jax.random.key(0), train=False)
     # Items 0 and 5 were seen by two of the users: the right ones come first, second and last.
     got = {name: metric.compute() for name, metric in out.metrics.items()}
-    assert got["hr_1"] == pytest.approx(1 / 3)
-    assert got["hr_3"] == pytest.approx(2 / 3)
-    assert got["ndcg_3"] == pytest.approx((1 + 1 / math.log2(3)) / 3)
+    assert got["hr@1"] == pytest.approx(1 / 3)
+    assert got["hr@3"] == pytest.approx(2 / 3)
+    assert got["ndcg@3"] == pytest.approx((1 + 1 / math.log2(3)) / 3)
     assert got["mrr"] == pytest.approx((1 + 1 / 2 + 1 / 6) / 3)
     # By counts 5 1 9 0 2 3: item 4 is third of those not seen, item 2 first, item 5 third of all; never taken is once.
-    assert got["popular_hr_1"] == pytest.approx(1 / 3)
-    assert got["popular_hr_3"] == pytest.approx(1)
-    assert got["popular_ndcg_3"] == pytest.approx((1 + 2 / math.log2(4)) / 3)
+    assert got["popular-hr@1"] == pytest.approx(1 / 3)
+    assert got["popular-hr@3"] == pytest.approx(1)
+    assert got["popular-ndcg@3"] == pytest.approx((1 + 2 / math.log2(4)) / 3)
     exponentials = np.exp([scores[0][i] for i in (1, 2, 3, 4, 5)])
     one = jax.jit(task.loss, static_argnames="train")(
         {"params": {}}, make_batch(mask=np.array([1.0, 0, 0], np.float32)), jax.random.key(0), train=False

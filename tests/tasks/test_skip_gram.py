@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxai.core import rng
 from jaxai.core.errors import InputError
 from jaxai.data.text.words import Words
 from jaxai.models.word2vec import Word2Vec
@@ -57,6 +58,35 @@ def test_the_loss_on_two_words_is_the_closed_form():
     assert float(out.total / out.weight) == pytest.approx(expected, rel=0.02)  # a hundredth of a standard deviation
     drawn = 2 * share.sum() * 8000 / 2
     assert int(out.metrics["ranked"].weight) == pytest.approx(drawn, rel=0.03)
+
+
+def test_the_loss_and_its_gradients_are_those_of_the_published_code():
+    """The inner loop of word2vec.c: `g`, `neu1e` and `syn1neg` as there, at a learning rate of 1."""
+    model, batch, random = (
+        task(3, 2, 4, num_negatives=3),
+        make_batch([0, 2], [[1, -1], [0, 1]]),
+        np.random.default_rng(0),
+    )
+    table, others = random.normal(size=(2, 3, 4)).astype(np.float32)
+    key = jax.random.key(1)
+
+    def loss(table, others):
+        params = {"tokens": {"embedding": table}, "contexts": {"embedding": others}}
+        return model.loss({"params": params}, batch, key, False).total
+
+    total, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(table, others)
+    drawn = model._draw(rng.stream(key, "negatives"), batch["index"], (2, 3))
+    expected, syn0, syn1neg = 0.0, np.zeros((3, 4)), np.zeros((3, 4))
+    for row, place in [(0, 0), (1, 0), (1, 1)]:
+        word, target = batch["center"][row], batch["context"][row, place]
+        for other, label in [(target, 1), *((other, 0) for other in np.asarray(drawn[row, place]) if other != target)]:
+            share = 1 / (1 + np.exp(-(table[word] @ others[other])))
+            expected -= np.log(share if label else 1 - share)
+            g = label - share
+            syn0[word] += g * others[other]
+            syn1neg[other] += g * table[word]
+    assert float(total) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(gradients, [-syn0, -syn1neg], atol=1e-5)
 
 
 def test_at_first_nothing_is_known():

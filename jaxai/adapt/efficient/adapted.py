@@ -11,7 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxai.adapt.efficient.places import place
+from jaxai.adapt.efficient.places import Layers, place
 from jaxai.core import rng, rules, tree
 from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
@@ -47,10 +47,15 @@ class Adapted(Wrapper):
             raise InputError("task.adapters", "two have the same name", "name='...'")
 
     def init(self, key: jax.Array, batch: Batch) -> Variables:
-        variables = self.task.init(key, batch)
-        params, adapters = dict(variables["params"]), {}
-        for adapter in self.adapters:
-            places = adapter.init(rng.stream(key, adapter.name), params)
+        layers, adapters = Layers(), {}
+        with nn.intercept_methods(layers):
+            variables = self.task.init(key, batch)
+        params = dict(variables["params"])
+        found, names = layers.among(params), {part for path in tree.flatten(params) for part in path.split("/")}
+        for i, adapter in enumerate(self.adapters):
+            if adapter.name in names:
+                raise InputError(f"task.adapters.{i}.name", f"the model has a {adapter.name!r} of its own", "another")
+            places = adapter.init(rng.stream(key, adapter.name), found, f"task.adapters.{i}.rules")
             adapters = tree.join(adapters, place(places, adapter.name))
         own = rules.assign(tuple((pattern, True) for pattern in self.own), params, False, "task.own")
         parts = dict(zip(("own", "base"), tree.split(params, own), strict=True), adapters=adapters)
@@ -110,11 +115,3 @@ class BaseFrom:
         start = FromRun(run=self.start) if isinstance(self.start, str) else self.start
         arrays, line = start.load({path: wanted[mine] for path, mine in theirs.items()})
         return {theirs[path]: array for path, array in arrays.items()}, line
-
-
-def all_but(*patterns: str) -> tuple[str, ...]:
-    """The `freeze` of an experiment in which only parameters learn whose path one of `patterns` is found in.
-
-    `all_but("^head/")` is a frozen trunk, `all_but("bias$", "^head/")` BitFit (Ben Zaken et al. 2022).
-    """
-    return (rf"^(?!.*(?:{'|'.join(patterns)}))",)

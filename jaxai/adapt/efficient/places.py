@@ -3,17 +3,16 @@
 An adapter called `lora` of the module `block0/mlp/dense1` has its parameters at `block0/mlp/dense1/lora/...`. An
 interceptor (`flax.linen.intercept_methods`) sees every call of every module, and changes those whose scope has such
 parameters. So one rule over paths decides at initialization, whatever parts the task applies, and wherever: within
-`remat`, under a mapped axis, or in a clone without its head.
+`remat` or `scan`, under a mapped axis, or in a clone without its head.
 """
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 
 from jaxai.core import rules, tree
 from jaxai.core.errors import InputError
@@ -26,19 +25,80 @@ Interceptor = Callable[[Any, tuple[Any, ...], dict[str, Any], nn.module.Intercep
 Apply = Callable[[Own, nn.Module, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
 
-def kernels(params: Mapping[str, Any], pattern: str = r"(.*)/kernel") -> dict[str, tuple[str, jax.Array]]:
-    """(module, kernel) by path of the kernels whose whole path is `pattern`, in which the module is a group."""
-    matches = ((re.fullmatch(pattern, path), leaf) for path, leaf in tree.flatten(params).items())
-    return {match[0]: (match[1], leaf) for match, leaf in matches if match}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A module with a kernel [*stack, *ins, *outs], as it was when the task made its parameters."""
+
+    path: str
+    """Among the task's parameters."""
+    kind: type[nn.Module]
+    """Its class."""
+    within: tuple[type, ...]
+    """The classes of the modules that it is part of, from the nearest on."""
+    is_linear: bool
+    """Whether it is of Flax's kind of layer: linear in its kernel, to which `use_bias` adds a bias."""
+    gives_outs: bool
+    """Whether it gives an array [..., *outs]."""
+    stack: tuple[int, ...] = ()
+    """Sizes of the axes that `nn.scan` or `nn.vmap` put first: one layer for each."""
+    ins: tuple[int, ...]
+    """Sizes of the axes that its input is summed over, and of a convolution's window."""
+    outs: tuple[int, ...]
+    """Sizes of the axes that it makes."""
 
 
-def choose(chosen: rules.Rules[int], among: dict[str, tuple[str, jax.Array]], field: str) -> list[tuple[str, Any, int]]:
-    """(module, kernel, size) of those `among` kernels to which the rules give a size that is not 0."""
+class Layers:
+    """The interceptor that notes the layers of a model while a task makes its parameters."""
+
+    def __init__(self):
+        self.noted: dict[tuple[str, tuple[int, ...]], Layer] = {}
+        """By path in the model and shape of the kernel."""
+
+    def __call__(self, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
+        given, module = call(*args, **kwargs), context.module
+        if context.method_name == "__call__" and module.scope is not None and module.has_variable("params", "kernel"):
+            shape, path = module.get_variable("params", "kernel").shape, "/".join(module.path)
+            features = getattr(module, "features", 1)
+            num_outs = len(features) if isinstance(features, (tuple, list)) else 1
+            outs = shape[len(shape) - num_outs :]
+            self.noted[path, shape] = Layer(
+                path=path,
+                kind=type(module),
+                within=_within(module),
+                is_linear=hasattr(module, "use_bias"),
+                gives_outs=getattr(given, "shape", ())[-num_outs:] == outs,
+                ins=shape[: len(shape) - num_outs],
+                outs=outs,
+            )
+        return given
+
+    def among(self, params: Mapping[str, Any]) -> dict[str, Layer]:
+        """The layers by path of their kernels in a task's `params`, which may have the model deeper inside."""
+        found = {}
+        for path, leaf in tree.flatten(params).items():
+            *parts, name = path.split("/")
+            if name != "kernel":
+                continue
+            for i, j in ((i, j) for i in range(len(parts)) for j in range(len(leaf.shape))):
+                layer = self.noted.get(("/".join(parts[i:]), leaf.shape[j:]))
+                if layer is not None:
+                    found[path] = dataclasses.replace(layer, path="/".join(parts), stack=leaf.shape[:j])
+                    break
+        return found
+
+
+def _within(module: nn.Module) -> tuple[type, ...]:
+    parent = module.parent
+    return (type(parent), *_within(parent)) if isinstance(parent, nn.Module) else ()
+
+
+def choose(chosen: rules.Rules[int], among: Mapping[str, Layer], field: str) -> list[tuple[Layer, int]]:
+    """The layers, with their size, to whose kernel's path the rules give one that is not 0."""
     for pattern, size in chosen:
         if size < 0:
             raise InputError(field, f"rule {pattern!r} must not be negative, is {size}")
-    sizes = rules.assign(chosen, {path: kernel for path, (_, kernel) in among.items()}, 0, field)
-    return [(*among[path], size) for path, size in sizes.items() if size]
+    sizes = rules.assign(chosen, dict(among), 0, field)
+    return [(among[path], size) for path, size in sizes.items() if size]
 
 
 def place(places: Places, name: str) -> dict[str, Any]:

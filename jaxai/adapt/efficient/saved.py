@@ -14,7 +14,7 @@ from jaxai.adapt.efficient.adapted import Adapted
 from jaxai.adapt.efficient.places import placed
 from jaxai.adapt.files import read_metadata, read_weights, write_safetensors
 from jaxai.core import tree
-from jaxai.core.errors import InputError
+from jaxai.core.errors import InputError, did_you_mean
 from jaxai.experiment.json import decode, encode
 
 
@@ -38,6 +38,11 @@ class Adapters:
         learned = tree.flatten(self.params.get("own", {}))
         kept = tree.map_paths(lambda path, _: path not in learned, variables["params"])
         base = tree.split(variables["params"], kept)[0]
+        for adapter in self.adapters:
+            for path in placed(self.params["adapters"], adapter.name):
+                known = {name.rpartition("/")[0] for name in tree.flatten(variables["params"])}
+                if not any(f"{name}/".startswith(f"{path}/") for name in known):
+                    raise InputError(f"adapters/{path}", "the base has no such module", did_you_mean(path, known))
         return Adapted(task=task, adapters=self.adapters, own=self.own), {
             **variables,
             "params": {"base": base, **self.params},

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxai.adapt.efficient.places import Interceptor, Own, Places, around, choose, kernels
+from jaxai.adapt.efficient.places import Interceptor, Layer, Own, Places, around, choose
 from jaxai.core import rng
 from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
-from jaxai.models.transformer import Slots, TransformerBlock
+from jaxai.models.transformer import Attention, Slots, TransformerBlock
 
 _signature = inspect.signature(TransformerBlock.__call__)
 
@@ -40,14 +41,14 @@ class Prefix:
     def __post_init__(self):
         check_fields(self, "task.adapters.")
 
-    def init(self, key: jax.Array, params: Any) -> Places:
-        """`key` and `value` [token, feature of all heads] by path of the attention."""
-        found = kernels(params, r"(.*)/(?:qkv|kv)/kernel")
+    def init(self, key: jax.Array, layers: Mapping[str, Layer], field: str) -> Places:
+        """`key` and `value` [*stack, token, feature of all heads] by path of the attention."""
         places: Places = {}
-        for path, kernel, num in choose(self.rules, found, "task.adapters.rules"):
-            shape = (2, num, kernel.shape[-1] // (3 if f"{path}/qkv/kernel" in found else 2))
-            keys, values = self.std * jax.random.normal(rng.stream(key, path), shape)
-            places[path] = {"key": keys, "value": values}
+        for layer, num in choose(self.rules, _within(Attention, layers, ("/qkv", "/kv"), field), field):
+            attention, _, name = layer.path.rpartition("/")
+            shape = (2, *layer.stack, num, layer.outs[0] // (3 if name == "qkv" else 2))
+            keys, values = self.std * jax.random.normal(rng.stream(key, attention), shape)
+            places[attention] = {"key": keys, "value": values}
         return places
 
     def interceptor(self) -> Interceptor:
@@ -93,13 +94,17 @@ class Prompt:
     def __post_init__(self):
         check_fields(self, "task.adapters.")
 
-    def init(self, key: jax.Array, params: Any) -> Places:
+    def init(self, key: jax.Array, layers: Mapping[str, Layer], field: str) -> Places:
         """`vectors` [token, feature] by path of the block."""
-        found = kernels(params, r"(.*)/attention/(?:qkv|query)/kernel")
-        return {
-            path: {"vectors": self.std * jax.random.normal(rng.stream(key, path), (num, kernel.shape[-2]))}
-            for path, kernel, num in choose(self.rules, found, "task.adapters.rules")
-        }
+        places: Places = {}
+        found = _within(TransformerBlock, layers, ("/attention/qkv", "/attention/query"), field)
+        for layer, num in choose(self.rules, found, field):
+            block = layer.path.rpartition("/attention/")[0]
+            if layer.stack:
+                raise _cannot_leave(block)
+            vectors = self.std * jax.random.normal(rng.stream(key, block), (num, *layer.ins))
+            places[block] = {"vectors": vectors}
+        return places
 
     def interceptor(self) -> Interceptor:
         """What changes blocks that have parameters of this adapter, and those after them in the same stack."""
@@ -125,8 +130,7 @@ class _Stacks:
         given = {name: value for name, value in bound.arguments.items() if name != "self"}
         if block.has_variable("params", self.name):
             if block.scope.root.path:
-                what = f"{'/'.join(block.path)} is transformed by flax as a whole, and a prompt cannot leave it"
-                raise InputError("task.adapters", what, "TransformerBlock(remat=True) instead of nn.remat")
+                raise _cannot_leave("/".join(block.path))
             vectors = block.get_variable("params", self.name)["vectors"].astype(given["x"].dtype)
             self.prompts[stack] = jnp.broadcast_to(vectors, (len(given["x"]), *vectors.shape))
         if stack not in self.prompts:
@@ -174,3 +178,20 @@ def _mask(mask: jax.Array, num: int, causal: bool, begins: bool) -> jax.Array:
 def _rows(mask: jax.Array, num: int) -> jax.Array:
     """`num` queries that look at all that any query of `mask` [batch, head, length, key] looks at."""
     return jnp.repeat(jnp.any(mask, axis=2, keepdims=True), num, axis=2)
+
+
+def _within(kind: type, layers: Mapping[str, Layer], endings: tuple[str, ...], field: str) -> dict[str, Layer]:
+    """The layers of modules of that kind whose paths end so."""
+    found = {
+        path: layer
+        for path, layer in layers.items()
+        if layer.path.endswith(endings) and any(issubclass(outer, kind) for outer in layer.within)
+    }
+    if not found:
+        raise InputError(field, f"the model has no {kind.__name__} of jaxai.models.transformer", "Lora or Houlsby")
+    return found
+
+
+def _cannot_leave(block: str) -> InputError:
+    what = f"{block} is transformed by flax as a whole, and a prompt cannot leave it"
+    return InputError("task.adapters", what, "TransformerBlock(remat=True) instead of nn.remat")

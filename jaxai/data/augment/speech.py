@@ -1,4 +1,4 @@
-"""What is done to recordings within the step: log-mel spectra, and the masking of them in training."""
+"""What is done to recordings within the step: log-mel spectra, and in training other speeds and masks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,41 @@ from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
 from jaxai.core.rng import stream
 from jaxai.data.augment.base import Batch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChangeSpeed:
+    """Play recordings, `audio` [batch, sample], faster or slower in training (Ko et al. 2015); before `LogMel`.
+
+    Each has a factor drawn, by which its pitch rises and its length shrinks, as `num_samples` [batch] then tells. None
+    is made longer than its row.
+    """
+
+    most: float = 0.1
+    """How far from 1 the factor may be."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "ChangeSpeed.")
+        if not 0 <= self.most < 1:
+            raise InputError("ChangeSpeed.most", f"{self.most:g}", "0 to below 1")
+
+    def __call__(self, batch: Batch, keys: jax.Array, train: bool) -> Batch:
+        audio = _audio_of(batch, "ChangeSpeed")
+        if not train:
+            return batch
+        length = audio.shape[1]
+
+        def changed(key: jax.Array, x: jax.Array, num: jax.Array) -> tuple[jax.Array, jax.Array]:
+            factor = jax.random.uniform(stream(key, "speed"), minval=1 - self.most, maxval=1 + self.most)
+            factor = jnp.maximum(factor, num / length)
+            place = jnp.arange(length) * factor
+            before = jnp.minimum(place.astype(jnp.int32), length - 2)
+            between = x[before] + (place - before) * (x[before + 1] - x[before])
+            num = jnp.floor((num - 1) / factor).astype(jnp.int32) + 1
+            return jnp.where(jnp.arange(length) < num, between, 0), num
+
+        audio, num = jax.vmap(changed)(keys, audio, batch.get("num_samples", jnp.full((len(audio),), length)))
+        return {**batch, "audio": audio, "num_samples": num}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +74,10 @@ class LogMel:
                 raise InputError(f"LogMel.{name}", f"must be at least 1, is {getattr(self, name)}")
 
     def __call__(self, batch: Batch, keys: jax.Array, train: bool) -> Batch:  # noqa: ARG002
-        audio = _audio_of(batch, self.window)
+        audio = _audio_of(batch, "LogMel")
+        if audio.shape[1] <= self.window // 2:  # too short to mirror
+            what = f"recordings of {audio.shape[1]} samples"
+            raise InputError("LogMel", what, f"more than {self.window // 2}: half a window")
         made = {"log_mel": log_mel(audio, self.rate, self.window, self.hop, self.num_mels)}
         if "num_samples" in batch:
             made["num_frames"] = batch["num_samples"] // self.hop
@@ -169,14 +207,12 @@ def _spectra_of(augmentation: Any, batch: Batch) -> tuple[jax.Array, jax.Array, 
     return x, jnp.arange(x.shape[1])[None, :, None] < num_frames[:, None, None], num_frames
 
 
-def _audio_of(batch: Batch, window: int) -> jax.Array:
-    """The batch's recordings as float32, refused where they are none, or too short to mirror."""
+def _audio_of(batch: Batch, name: str) -> jax.Array:
+    """The batch's recordings as float32, refused by augmentation `name` where they are none."""
     if "audio" not in batch:
-        raise InputError("LogMel", f"the batch has no 'audio', only {sorted(batch)}")
+        raise InputError(name, f"the batch has no 'audio', only {sorted(batch)}")
     audio = batch["audio"]
     if audio.ndim != 2 or not (audio.dtype == jnp.int16 or jnp.issubdtype(audio.dtype, jnp.floating)):
         what = f"'audio' is {audio.dtype} {list(audio.shape)}"
-        raise InputError("LogMel", what, "needs int16, or float32 in -1..1, [batch, sample]")
-    if audio.shape[1] <= window // 2:
-        raise InputError("LogMel", f"recordings of {audio.shape[1]} samples", f"more than {window // 2}: half a window")
+        raise InputError(name, what, "needs int16, or float32 in -1..1, [batch, sample]")
     return audio.astype(jnp.float32) / 32768 if audio.dtype == jnp.int16 else audio

@@ -40,7 +40,7 @@ class Buckets:
         if not isinstance(source, Arrays):
             raise InputError("source", f"{type(source).__name__} is not rows in memory", "Buckets(Texts(...), ...)")
         segments = [array for name, array in source.arrays.items() if name in ("segments", "target_segments")]
-        if not segments:
+        if "segments" not in source.arrays:
             raise InputError("source", f"has no 'segments', only {sorted(source.arrays)}", "such as Texts(...)")
         places = np.arange(1, segments[0].shape[1] + 1, dtype=np.int32)
         sizes = np.max([np.max((array > 0) * places, axis=1) for array in segments], axis=0)

@@ -1,10 +1,11 @@
-"""Text files of one's own as a dataset."""
+"""Files of text of one's own as a dataset."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jaxai.core.errors import InputError, did_you_mean
 from jaxai.core.fields import check_fields
@@ -30,17 +31,11 @@ class TextFiles:
         if not 0 <= self.holdout < 1:
             raise InputError("holdout", f"{self.holdout} is not from 0 up to 1")
 
-    def open(self) -> FileTexts:
-        return FileTexts([self._part(Path(name).expanduser()) for name in self.files])
+    def open(self) -> Listed:
+        return Listed([{"text": self._part(Path(name).expanduser())} for name in self.files])
 
     def _part(self, path: Path) -> bytes:
-        try:
-            content = path.read_bytes().removeprefix(_MARK)
-        except FileNotFoundError:
-            near = (str(p) for p in path.parent.glob("*.txt"))
-            raise InputError("files", f"{path} does not exist", did_you_mean(str(path), near)) from None
-        except OSError as error:
-            raise InputError("files", f"{path}: {error.strerror}") from error
+        content = _read(path, "files")
         cut = round(len(content) * (1 - self.holdout))
         while 0 < cut < len(content) and content[cut] & 0xC0 == 0x80:  # within a character
             cut -= 1
@@ -51,14 +46,56 @@ class TextFiles:
         return part
 
 
-class FileTexts:
-    """Texts in memory, each an example."""
+@dataclasses.dataclass(frozen=True)
+class JsonLines:
+    """Examples of a file with one JSON object a line: `JsonLines("mails.jsonl")`, for any source of text to read.
 
-    def __init__(self, texts: list[bytes]):
-        self.texts = texts
+    Such as `{"text": "Hello", "label": 1}` for `Texts`, `{"words": ["In", "Rome"], "tags": ["O", "B-LOC"]}` for
+    `TaggedWords`, `{"question": ..., "context": ..., "answer": ..., "answer_start": 7}` for `Questions`.
+    """
+
+    file: str
+    """Path of the file."""
+
+    def __post_init__(self):
+        check_fields(self)
+
+    def open(self) -> Listed:
+        path, examples = Path(self.file).expanduser(), []
+        for number, line in enumerate(_read(path, "file").split(b"\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                example = json.loads(line.decode(errors="surrogateescape"))
+            except json.JSONDecodeError as error:
+                raise InputError("file", f"{path} line {number} is no JSON: {error}") from error
+            if not isinstance(example, dict):
+                raise InputError("file", f"{path} line {number} is no object", '{"text": ..., "label": ...}')
+            examples.append(example)
+        if not examples:
+            raise InputError("file", f"{path} is empty")
+        return Listed(examples)
+
+
+class Listed:
+    """Examples in memory."""
+
+    def __init__(self, examples: list[dict[str, Any]]):
+        self.examples = examples
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.examples)
 
-    def __getitem__(self, index: int) -> dict[str, bytes]:
-        return {"text": self.texts[index]}
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.examples[index]
+
+
+def _read(path: Path, field: str) -> bytes:
+    """What a file holds, after the mark that some editors begin it with."""
+    try:
+        return path.read_bytes().removeprefix(_MARK)
+    except FileNotFoundError:
+        near = (str(p) for p in path.parent.glob(f"*{path.suffix}"))
+        raise InputError(field, f"{path} does not exist", did_you_mean(str(path), near)) from None
+    except OSError as error:
+        raise InputError(field, f"{path}: {error.strerror}") from error

@@ -37,9 +37,14 @@ def read_examples(source: Source, *fields: str) -> list[dict[str, Any]]:
             decoded[field], count = to_text(text_of(example, field, index))
             replaced += count
         examples.append(decoded)
-    if replaced:
-        _log.warning("%s: invalid UTF-8 in %d places, replaced by U+FFFD", ", ".join(fields), replaced)
+    tell_replaced(fields, replaced)
     return examples
+
+
+def tell_replaced(fields: Sequence[str], count: int) -> None:
+    """Says in one line how often something in `fields` was no UTF-8."""
+    if count:
+        _log.warning("%s: invalid UTF-8 in %d places, replaced by U+FFFD", ", ".join(fields), count)
 
 
 def read_texts(source: Any, field: str) -> list[str]:
@@ -110,8 +115,9 @@ def padded(values: Sequence[int] | np.ndarray, length: int, fill: int) -> np.nda
 
 
 def numbers(example: Example) -> Row:
-    """What is no text in an example, such as its label."""
-    return {name: value for name, value in example.items() if not isinstance(value, (str, bytes))}
+    """The numbers and arrays of numbers in an example, such as its label."""
+    arrays = {name: np.asarray(value) for name, value in example.items() if not isinstance(value, (str, bytes, list))}
+    return {name: example[name] for name, array in arrays.items() if array.dtype.kind in "biuf"}
 
 
 def check_length(length: int, least: int = 1) -> None:

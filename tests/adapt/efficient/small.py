@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxai.adapt.efficient.places import Layer, Layers
 from jaxai.models import ViT
 from jaxai.models.gpt2 import GPT2
 from jaxai.tasks import Classification
@@ -49,6 +50,14 @@ def randomized(tree: Any, seed: int = 1) -> Any:
     leaves, structure = jax.tree.flatten(tree)
     rng = np.random.default_rng(seed)
     return jax.tree.unflatten(structure, [rng.normal(0, 0.3, leaf.shape).astype(np.float32) for leaf in leaves])
+
+
+def layers_of(model: nn.Module, *args: Any) -> dict[str, Layer]:
+    """What adapters see of a model."""
+    layers = Layers()
+    with nn.intercept_methods(layers):
+        variables = jax.eval_shape(lambda: model.init(KEY, *args))
+    return layers.among(variables["params"])
 
 
 def initial(task: Any, batch: Any) -> Any:

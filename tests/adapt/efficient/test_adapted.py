@@ -15,7 +15,8 @@ import pytest
 import jaxai
 from jaxai import optim
 from jaxai.adapt import FromRun
-from jaxai.adapt.efficient import Adapted, BaseFrom, Lora, Prompt, all_but
+from jaxai.adapt.efficient import Adapted, BaseFrom, Lora, Prompt
+from jaxai.cli import main
 from jaxai.core import tree
 from jaxai.core.errors import InputError
 from jaxai.data.source import Arrays
@@ -75,11 +76,15 @@ def test_a_run_of_its_own_name_is_a_base_too(tmp_path):
     ("task", "freeze", "trained"),
     [
         (ADAPTED, ("^base/",), {"adapters/conv/lora/a", "adapters/conv/lora/b", "own/head/bias", "own/head/kernel"}),
-        (Adapted(task=CLASSIFICATION, own=("bias$",)), ("^base/",), {"own/conv/bias", "own/head/bias"}),
-        (CLASSIFICATION, all_but("bias$", "^head/"), {"conv/bias", "head/bias", "head/kernel"}),
-        (CLASSIFICATION, all_but("^head/"), {"head/bias", "head/kernel"}),
+        (
+            Adapted(task=CLASSIFICATION, own=("bias$", "^head/")),
+            ("^base/",),
+            {"own/conv/bias", "own/head/bias", "own/head/kernel"},
+        ),
+        (Adapted(task=CLASSIFICATION, own=("^head/",)), ("^base/",), {"own/head/bias", "own/head/kernel"}),
+        (CLASSIFICATION, ("^conv/",), {"head/bias", "head/kernel"}),
     ],
-    ids=["lora", "biases of its own", "BitFit", "frozen trunk"],
+    ids=["lora", "BitFit", "the head alone", "frozen layers"],
 )
 def test_what_is_trained(task, freeze, trained):
     state = set_up(experiment(task, freeze=freeze)).abstract_state
@@ -160,6 +165,37 @@ def test_a_rule_of_own_that_matches_nothing_is_refused():
     task = Adapted(task=CLASSIFICATION, own=("^haed/",))
     with pytest.raises(InputError, match=r"task.own: rule '.haed/' matches no parameter .nearest: head/"):
         jax.eval_shape(lambda: task.init(KEY, IMAGES))
+
+
+MISSPELLED = """
+import jaxai
+from jaxai import optim
+from jaxai.adapt import Adapted, {adapter}
+from jaxai.data.tfds import Tfds
+from jaxai.models import MLP
+from jaxai.tasks import Classification
+
+def get_config():
+    return jaxai.Experiment(
+        task=Adapted(task=Classification(model=MLP()), adapters=({adapter}(rules=(("haed", 2),)),), own=("{own}",)),
+        train=jaxai.Pipeline(source=Tfds("digits", split="train"), batch_size=4),
+        optimizer=optim.adam(1e-3),
+        duration=jaxai.Steps(1),
+        freeze=("^base/",),
+    )
+"""
+
+
+@pytest.mark.parametrize("command", ["describe", "train"])
+@pytest.mark.parametrize("adapter", ["Lora", "Houlsby"])
+def test_a_misspelled_rule_is_one_line_and_exit_code_2(command, adapter, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("wrong.py").write_text(MISSPELLED.format(adapter=adapter, own="^head/"))
+    assert main([command, "wrong.py"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "jaxai: error: task.adapters.0.rules: rule 'haed' matches no parameter (nearest: head/kernel)",
+    ]
 
 
 def test_it_is_written_into_a_run_and_read_back():

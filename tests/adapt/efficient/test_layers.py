@@ -136,28 +136,45 @@ def test_rank_r_on_a_dense_layer_trains_r_times_in_plus_out():
     assert not rows["base/Dense_1/kernel"]
 
 
-class Grouped(nn.Module):
+class Odd(nn.Module):
+    """Squares its kernel."""
+
     @nn.compact
     def __call__(self, inputs, train=False):
-        x = nn.Conv(4, (3, 3), feature_group_count=2, name="grouped")(nn.Conv(2, (1, 1), name="conv")(inputs))
-        return nn.DenseGeneral(3, axis=(1, 2, 3), name="general")(x)
+        return jnp.sum(inputs) * jnp.square(self.param("kernel", nn.initializers.ones, (1, 3)))
+
+
+class Outer(nn.Module):
+    @nn.compact
+    def __call__(self, inputs, train=False):
+        x = nn.ConvTranspose(4, (1, 1), transpose_kernel=True, name="turned")(inputs)
+        return nn.Dense(3, name="head")(jnp.mean(x, axis=(1, 2))) + Odd(name="odd")(x)
 
 
 @pytest.mark.parametrize(
-    ("model", "rules", "message"),
+    ("adapter", "model", "rules", "message"),
     [
-        (Classifier(), (("haed", 2),), r"task.adapters.rules: rule 'haed' matches no parameter \(nearest: head/kernel"),
-        (Classifier(), (("bias", 2),), "rule 'bias' matches no parameter"),
-        (Classifier(), (("head", -1),), "rule 'head' must not be negative, is -1"),
-        (Grouped(), (("general", 2),), "goes with nn.Dense and nn.Conv, general is DenseGeneral"),
-        (Grouped(), (("grouped", 2),), "does not go with the groups of the convolution grouped"),
+        (Lora, Classifier(), (("haed", 2),), r"rule 'haed' matches no parameter \(nearest: head/kernel"),
+        (Houlsby, Classifier(), (("haed", 2),), r"rule 'haed' matches no parameter \(nearest: head/kernel"),
+        (Lora, Classifier(), (("bias", 2),), "rule 'bias' matches no parameter"),
+        (Lora, Classifier(), (("hea[d", 2),), "rule 'hea.d' is not a regular expression"),
+        (Lora, Classifier(), (("head", -1),), "rule 'head' must not be negative, is -1"),
+        (Lora, Outer(), (("odd", 2),), r"odd, a Odd, is no linear layer with `use_bias` .*\('odd', 0\)"),
+        (Houlsby, Outer(), (("turned", 2),), r"turned, a ConvTranspose, does not give \[1\] features"),
     ],
 )
-@pytest.mark.parametrize("adapter", [Lora, Houlsby])
 def test_what_cannot_be_adapted_is_refused(adapter, model, rules, message):
-    task = Adapted(task=Classification(model=model), adapters=(adapter(rules=rules),))
-    with pytest.raises(InputError, match=message):
-        jax.eval_shape(lambda: task.loss(task.init(KEY, IMAGES), IMAGES, KEY, False))
+    task = Adapted(
+        task=Classification(model=model), adapters=(Lora(rules=(("head", 1),), name="other"), adapter(rules=rules))
+    )
+    with pytest.raises(InputError, match=f"^task.adapters.1.rules: {message}"):
+        jax.eval_shape(lambda: task.init(KEY, IMAGES))
+
+
+def test_a_name_that_the_model_has_is_refused():
+    task = Adapted(task=CLASSIFICATION, adapters=(Lora(rules=(("", 1),), name="conv"),))
+    with pytest.raises(InputError, match=r"task.adapters.0.name: the model has a 'conv' of its own"):
+        jax.eval_shape(lambda: task.init(KEY, IMAGES))
 
 
 @pytest.mark.parametrize(

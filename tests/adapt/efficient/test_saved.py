@@ -32,7 +32,7 @@ from tests.adapt.efficient.small import CLASSIFICATION, GPT, IMAGES, TEXT, VIT, 
 LORA = Adapted(
     task=CLASSIFICATION, adapters=(Lora(rules=(("conv", 2), ("head", 3)), alpha=6, dropout=0.1),), own=("bias$",)
 )
-TWO = {
+SEVERAL = {
     "prompted": Adapted(
         task=Classification(model=VIT),
         adapters=(Prompt(rules=(("^block0/", 2),)), Prefix(rules=(("attention/", 2),))),
@@ -41,6 +41,7 @@ TWO = {
     "bottleneck": Adapted(
         task=Classification(model=VIT), adapters=(Houlsby(rules=(("dense2", 2),)), Lora(rules=(("qkv", 2),)))
     ),
+    "biases": Adapted(task=Classification(model=VIT), own=("bias$",)),
 }
 
 
@@ -91,28 +92,37 @@ def test_several_adapters_go_with_one_base(tmp_path):
     plain = learned(Classification(model=VIT), IMAGES)
     before = jax.tree.map(np.copy, plain)
     expected = {}
-    for seed, (name, task) in enumerate(TWO.items()):
+    for seed, (name, task) in enumerate(SEVERAL.items()):
         params = learned(task, IMAGES)["params"]
-        params["adapters"] = jax.tree.map(lambda leaf, seed=seed: leaf * (1 + seed), params["adapters"])
+        params |= jax.tree.map(lambda leaf, seed=seed: leaf * (1 + seed), extract(task, {"params": params}).params)
         kept = tree.map_paths(lambda path, _, own=params.get("own", {}): path not in tree.flatten(own), plain["params"])
         own_run = {"params": {**params, "base": tree.split(plain["params"], kept)[0]}}
         expected[name] = adapted(task, own_run, IMAGES)
         save_adapters(extract(task, own_run), tmp_path / f"{name}.safetensors")
-    by_name = {name: load_adapters(tmp_path / f"{name}.safetensors") for name in TWO}
+    by_name = {name: load_adapters(tmp_path / f"{name}.safetensors") for name in SEVERAL}
     assert not np.allclose(expected["prompted"], expected["bottleneck"], atol=1e-2)
-    for name in ("prompted", "bottleneck", "prompted"):
+    for name in ("prompted", "bottleneck", "biases", "prompted"):
         task, variables = by_name[name].put_on(Classification(model=VIT), plain)
-        assert task == TWO[name]
+        assert task == SEVERAL[name]
         np.testing.assert_array_equal(adapted(task, variables, IMAGES), expected[name])
         base = tree.flatten(variables["params"]["base"])
         assert all(base[path] is tree.flatten(plain["params"])[path] for path in base)
     jax.tree.map(np.testing.assert_array_equal, plain, before)
 
 
+def test_adapters_of_another_base_are_refused():
+    """Which would have no effect there."""
+    task = Adapted(task=Classification(model=VIT), adapters=(Lora(rules=(("block1/attention/qkv", 2),)),))
+    adapters = extract(task, learned(task, IMAGES))
+    shallow = Classification(model=VIT.clone(depth=1))
+    with pytest.raises(InputError, match=r"adapters/block1/attention/qkv: the base has no such module .*block0/att"):
+        adapters.put_on(shallow, learned(shallow, IMAGES))
+
+
 def test_what_cannot_be_merged_or_loaded_is_refused(tmp_path):
     for name, kind in (("prompted", "Prompt"), ("bottleneck", "Houlsby")):
         with pytest.raises(InputError, match=f"task.adapters.0: {kind} cannot be merged into the base"):
-            merge(TWO[name], learned(TWO[name], IMAGES))
+            merge(SEVERAL[name], learned(SEVERAL[name], IMAGES))
     write_safetensors(tmp_path / "other.safetensors", {"x": np.zeros(2)})
     with pytest.raises(InputError, match=r"other.safetensors: holds no adapters"):
         load_adapters(tmp_path / "other.safetensors")

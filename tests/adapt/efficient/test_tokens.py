@@ -19,7 +19,19 @@ from jaxai.models.bert import Bert
 from jaxai.models.transformer import Attention, TransformerBlock, begin_or_continue, same_segment
 from jaxai.tasks import Classification
 from jaxai.tasks.language_model import LanguageModel
-from tests.adapt.efficient.small import FAST, GPT, IMAGES, KEY, TEXT, VIT, VOCABULARY, learned
+from tests.adapt.efficient.small import (
+    FAST,
+    GPT,
+    IMAGES,
+    KEY,
+    TEXT,
+    VIT,
+    VOCABULARY,
+    Classifier,
+    adapted,
+    layers_of,
+    learned,
+)
 
 NUM = 3
 PROMPT = Prompt(rules=(("^block0/", NUM),))
@@ -64,7 +76,8 @@ def test_a_prefix_is_keys_and_values_before_the_texts(causal):
     params = {
         "block": jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), dict(inner)),
     }
-    places = PREFIX.init(KEY, {"attention": params["block"]})
+    block = TransformerBlock(4, 8, num_kv_heads=2, causal=causal)
+    places = PREFIX.init(KEY, layers_of(block, x), "rules")
     own = {name: rng.normal(size=leaf.shape).astype(np.float32) for name, leaf in places["attention"].items()}
     assert {name: leaf.shape for name, leaf in own.items()} == {"key": (NUM, 4), "value": (NUM, 4)}
     with nn.intercept_methods(PREFIX.interceptor()):
@@ -241,10 +254,19 @@ def test_a_prompt_that_later_blocks_have_too_is_replaced_there():
 
 
 class Transformed(nn.Module):
+    """One block in `nn.remat`, or two in `nn.scan`."""
+
+    scan: bool = False
+
     @nn.compact
     def __call__(self, inputs, train=False):
         x = inputs.reshape(len(inputs), 8, 8)
-        return jnp.mean(nn.remat(TransformerBlock, static_argnums=(2,))(2, 8, name="block0")(x, train), axis=1)
+        if not self.scan:
+            return jnp.mean(nn.remat(TransformerBlock, static_argnums=(2,))(2, 8, name="block0")(x, train), axis=1)
+        once = nn.scan(
+            lambda block, x, _: (block(x), None), variable_axes={"params": 0}, split_rngs={"params": True}, length=2
+        )
+        return jnp.mean(once(TransformerBlock(2, 8, name="block0"), x, None)[0], axis=1)
 
 
 @pytest.mark.parametrize(
@@ -252,13 +274,29 @@ class Transformed(nn.Module):
     [
         (VIT, Prompt(rules=(("block2/", 2),)), "rule 'block2/' matches no parameter .nearest: block0/attention/qkv"),
         (VIT, Prefix(rules=(("mlp", 2),)), "rule 'mlp' matches no parameter"),
+        (Classifier(), PREFIX, r"task.adapters.0.rules: the model has no Attention of jaxai.models.transformer"),
+        (Classifier(), PROMPT, r"task.adapters.0.rules: the model has no TransformerBlock of"),
         (Transformed(), PROMPT, r"block0 is transformed by flax as a whole.*\(TransformerBlock\(remat=True\)"),
+        (Transformed(scan=True), PROMPT, "block0 is transformed by flax as a whole"),
     ],
 )
 def test_what_cannot_have_learned_tokens_is_refused(model, adapter, message):
     task = Adapted(task=Classification(model=model), adapters=(adapter,))
     with pytest.raises(InputError, match=message):
         jax.eval_shape(lambda: task.loss(task.init(KEY, IMAGES), IMAGES, KEY, False))
+
+
+def test_a_prefix_of_scanned_blocks_is_that_of_each():
+    """The same blocks one by one, each with its own keys and values."""
+    task = Adapted(task=Classification(model=Transformed(scan=True)), adapters=(PREFIX,))
+    variables = learned(task, IMAGES)
+    params = variables["params"]
+    whole = tree.join(params["base"], params["adapters"])["block0"]
+    x = IMAGES["image"].reshape(4, 8, 8).astype(np.float32) / 255
+    with nn.intercept_methods(PREFIX.interceptor()):
+        for i in range(2):
+            x = TransformerBlock(2, 8).apply({"params": jax.tree.map(lambda leaf, i=i: leaf[i], whole)}, x)
+    np.testing.assert_allclose(adapted(task, variables, IMAGES), np.mean(x, axis=1), atol=1e-5)
 
 
 @pytest.mark.slow

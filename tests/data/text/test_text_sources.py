@@ -123,9 +123,8 @@ def test_first_fit():
 
 
 def test_texts():
-    source = Texts(
-        Listed("abc", "d", b"efghij", label=[1, 0, 1], valence=[0.5, -1.0, 2.0]), tokenizer=Bytes(), length=4
-    )
+    fields = {"label": [1, 0, 1], "valence": [0.5, -1.0, 2.0], "name": ["x", "y", "z"], "tags": [["A"], [], ["B"]]}
+    source = Texts(Listed("abc", "d", b"efghij", **fields), tokenizer=Bytes(), length=4)
     batch = read(source)
     assert batch["tokens"].tolist() == [[97, 98, 99, PAD], [100, PAD, PAD, PAD], [101, 102, 103, 104]]
     assert batch["segments"].tolist() == [[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]
@@ -169,107 +168,6 @@ def test_translations():
     assert read(bert)["target_tokens"][0].tolist() == [101, 1060, 102, 0]
 
 
-def sentences_of(row):
-    """A and B of a row, as text, and whether the fields agree with each other."""
-    tokens, used = row["tokens"], int(row["segments"].sum())
-    assert (row["segments"][:used] == 1).all()
-    assert (tokens[used:] == PAD).all()
-    first, second = np.flatnonzero(tokens == SEP)
-    assert tokens[0] == CLS
-    assert second == used - 1
-    assert row["types"].tolist() == [0] * (first + 1) + [1] * (second - first) + [0] * (len(tokens) - used)
-    decode = ByteTokenizer().decode
-    return decode(tokens[1:first]), decode(tokens[first + 1 : second])
-
-
-@pytest.mark.parametrize("mode", ["within", "whole"])
-def test_sentence_pairs(mode):
-    """Half of the second parts follow the first; these join to a run of the document, the others do not."""
-    documents = [speech(9, seed) for seed in range(20)] if mode == "within" else [speech(180)]
-    texts = [" ".join(document) for document in documents] if mode == "within" else documents[0]
-    source = SentencePairs(Listed(*texts), tokenizer=Bytes(), length=80, sentences=mode)
-    reader = Pipeline(source=source, batch_size=16).open("train")
-    joined = ["".join(document) for document in documents]
-    labels, seen, firsts = [], 0, set()
-    for batch in itertools.islice(reader.batches(), 100):
-        for i in range(16):
-            row = {name: values[i] for name, values in batch.items()}
-            first, second = sentences_of(row)
-            assert any(first in document for document in joined)
-            follows = any(first + second in document for document in joined)
-            assert follows == (row["label"] == 0)
-            assert row["segments"].sum() <= 80
-            labels.append(int(row["label"]))
-            firsts.add((int(row["index"]), first))
-            seen += 1
-    assert abs(np.mean(labels) - 0.5) < 4 * 0.5 / np.sqrt(seen)
-    assert len(firsts) > 1.4 * len({index for index, _ in firsts})  # cut at several places
-
-
-def test_sentence_pairs_lose_no_sentence():
-    """Each is in an example, whole; only one that is alone in its document is not."""
-    documents = [speech(num, num) for num in range(1, 12)]
-    source = open_source(SentencePairs(Listed(*map(" ".join, documents)), tokenizer=Bytes(), length=90))
-    covered = {number for start, end in source.runs for number in range(start, end)}
-    assert covered == set(range(1, sum(range(1, 12))))
-    assert all(end - start >= 2 for start, end in source.runs)
-    assert all(source.starts[end] - source.starts[start] <= 87 for start, end in source.runs)
-
-
-def test_words_of_sentence_pairs_go_on():
-    source = open_source(SentencePairs(Listed("a b. c d. e f. g h."), tokenizer=Bytes(), length=11))
-    for index in range(len(source)):
-        row = source[index]
-        words = row["words"][row["words"] >= 0]
-        assert words.tolist() == sorted(words.tolist())
-        assert set(words.tolist()) == set(range(6))
-        assert (row["words"][np.isin(row["tokens"], [CLS, SEP, PAD, 32])] == -1).all()
-
-
-def test_a_text_is_cut_into_sentences():
-    text = 'One two. Three!  "Four?" Five\nsix 7.5 (seven.) \n\n Eight'
-    source = open_source(SentencePairs(Listed(text), tokenizer=Bytes(), length=29))
-    decoded = [ByteTokenizer().decode(ids) for ids in np.split(source.tokens, source.starts[1:-1])]
-    assert decoded == ["One two.", "Three!", '"Four?"', "Five", "six 7.5 (seve", "Eight"]  # at most 13 tokens
-
-
-def test_pairs_are_a_function_of_seed_epoch_and_example():
-    source = SentencePairs(Listed(*[" ".join(speech(9, seed)) for seed in range(9)]), tokenizer=Bytes(), length=64)
-
-    def batches(count, position=0, size=8, **fields):
-        reader = Pipeline(source=source, batch_size=size, workers=0).open("train", **fields)
-        return list(itertools.islice(reader.batches(position), count))
-
-    whole = batches(12)
-    for number, batch in enumerate(batches(4, position=40)):
-        for name, values in batch.items():
-            np.testing.assert_array_equal(values, whole[5 + number][name])
-    halves = [batches(3, process=process, num_processes=2) for process in (0, 1)]
-    for number in range(3):
-        for name, values in whole[number].items():
-            parts = [half[number][name] for half in halves]
-            np.testing.assert_array_equal(np.concatenate(parts), values)
-    assert any((a["tokens"] != b["tokens"]).any() for a, b in zip(whole, batches(12, seed=1), strict=True))
-    evaluations = [
-        np.concatenate([batch["tokens"] for batch in Pipeline(source=source, batch_size=8).open("test").evaluation()])
-        for _ in range(2)
-    ]
-    np.testing.assert_array_equal(*evaluations)
-
-
-@pytest.mark.slow
-def test_worker_processes_give_the_same_pairs():
-    texts = tuple(" ".join(speech(9, seed)) for seed in range(9))
-    source = SentencePairs(Listed(*texts), tokenizer=WordPiece(file="bert_uncased"), length=32)
-    mine, theirs = (
-        list(itertools.islice(Pipeline(source=source, batch_size=4, workers=workers).open("train").batches(8), 3))
-        for workers in (0, 1)
-    )
-    for one, other in zip(mine, theirs, strict=True):
-        for name, values in one.items():
-            np.testing.assert_array_equal(values, other[name])
-
-
 @pytest.mark.parametrize("kind", [Windows, Packed, Texts])
 def test_batches_resume_at_any_position(kind):
     source = kind(Listed(*speech(70)), tokenizer=Bytes(), length=16)
@@ -288,30 +186,6 @@ def test_a_text_is_tokenized_once(monkeypatch):
     assert len(count) == 20
 
 
-def test_text_files(tmp_path):
-    text = "".join(f"{i:03} wörd\n" for i in range(100))
-    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
-    (tmp_path / "b.txt").write_bytes(b"\xef\xbb\xbf" + b"x" * 10)
-    files = (str(tmp_path / "a.txt"), str(tmp_path / "b.txt"))
-    parts = [[e["text"].decode() for e in map(TextFiles(files=files, split=s).open().__getitem__, (0, 1))]
-             for s in ("train", "test")]  # fmt: skip
-    assert [a + b for a, b in zip(*parts, strict=True)] == [text, "x" * 10]
-    assert [len(part.encode()) for part in parts[1]] == [100, 1]
-    whole = TextFiles(files=files[:1], holdout=0).open()
-    assert whole[0]["text"].decode() == text
-    stream = read(Windows(TextFiles(files=files, split="test"), tokenizer=Bytes(), length=103))["tokens"]
-    assert stream.tolist() == [[*text.encode()[-100:], EOS, 120, EOS]]
-
-
-def test_text_files_are_cut_between_characters(tmp_path):
-    (tmp_path / "a.txt").write_text("é" * 50, encoding="utf-8")
-    for holdout in (0.1, 0.11, 0.5, 0.503):
-        parts = [TextFiles(files=(str(tmp_path / "a.txt"),), split=s, holdout=holdout).open()[0]["text"].decode()
-                 for s in ("train", "test")]  # fmt: skip
-        assert "".join(parts) == "é" * 50
-        assert len(parts[1]) - 100 * holdout / 2 == pytest.approx(0, abs=1)
-
-
 def test_invalid_utf8_is_told_of_once(tmp_path, caplog):
     (tmp_path / "a.txt").write_bytes(b"abc\xff\xfe def\xc3" * 5)
     with caplog.at_level(logging.WARNING, "jaxai"):
@@ -323,32 +197,6 @@ def test_invalid_utf8_is_told_of_once(tmp_path, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "text: invalid UTF-8 in 15 places, replaced by U+FFFD"
     ]
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"files": ("{folder}/c.txt",)}, "files: {folder}/c.txt does not exist (did you mean '{folder}/a.txt'?)"),
-        ({"files": ("{folder}",)}, "files: {folder}: Is a directory"),
-        ({"files": ("{folder}/empty.txt",)}, "files: {folder}/empty.txt is empty"),
-        (
-            {"files": ("{folder}/a.txt",), "split": "test", "holdout": 0},
-            "files: the test split of {folder}/a.txt is empty (holdout is 0)",
-        ),
-        ({"files": ()}, "files: names no file"),
-        ({"files": ("a.txt",), "holdout": 1.0}, "holdout: 1.0 is not from 0 up to 1"),
-        ({"files": ("a.txt",), "split": "dev"}, "split: 'dev' is unknown (known: test, train)"),
-        ({"files": "a.txt"}, "files: must be a tuple, is 'a.txt' (write (x,) for a tuple of one)"),
-    ],
-)
-def test_text_files_refuse(tmp_path, fields, message):
-    (tmp_path / "a.txt").write_text("some text")
-    (tmp_path / "empty.txt").write_text(" \n")
-    if isinstance(fields["files"], tuple):
-        fields = fields | {"files": tuple(name.format(folder=tmp_path) for name in fields["files"])}
-    with pytest.raises(InputError) as error:
-        TextFiles(**fields).open()
-    assert str(error.value) == message.format(folder=tmp_path)
 
 
 @pytest.mark.parametrize(
