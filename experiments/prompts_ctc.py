@@ -50,14 +50,14 @@ def main(run: str) -> None:
     from pathlib import Path
 
     import jax
-    import numpy as np
 
+    from jaxai.data.source import read
     from jaxai.metrics.text import character_error_rate, word_error_rate
     from jaxai.tasks.ctc_decoding import NGrams, beam_search, greedy
     from jaxai.training.saved import open_run
 
     experiment, source, tokenizer = get_config(), prompts("test").open(), Bytes().open()
-    batch = source.batch(np.arange(len(source)))
+    batch = read(source, range(len(source)), "test")
     said = [tokenizer.decode(tokens) for tokens in batch["tokens"]]
     variables = open_run(Path(run), experiment).variables
     predict = jax.jit(experiment.task.predict)

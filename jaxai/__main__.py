@@ -11,8 +11,10 @@ from jaxai.core.errors import RetryError, StorageError
 
 def main() -> int:
     """Runs the command line; what the library says on the way, such as that it fetches a dataset, goes to stderr."""
-    logging.getLogger("jaxai").addHandler(logging.StreamHandler())
-    logging.getLogger("jaxai").setLevel(logging.INFO)
+    log = logging.getLogger("jaxai")
+    log.addHandler(logging.StreamHandler())
+    log.setLevel(logging.INFO)
+    log.propagate = False  # some libraries give the root a handler, which would say everything again
     distributed = "--distributed" in sys.argv
     try:
         code = cli.main()

@@ -174,8 +174,9 @@ def generate(known: Any) -> int:
     from jaxai.training.saved import open_run
 
     run = open_run(Path(known.folder), load(_run_folder(known.folder), known.allow), known.step)
-    names = ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "beams", "num_samples")
-    for piece in pieces(run, known.prompt, **{name: getattr(known, name) for name in names}):
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "seed", "beams", "num_samples")
+    settings = {name: getattr(known, name) for name in names}
+    for piece in pieces(run, known.prompt, stop=tuple(known.stop), **settings):
         print(piece, end="", flush=True)
     return 0
 

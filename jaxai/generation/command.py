@@ -26,25 +26,35 @@ def pieces(
     temperature: float | None = None,
     top_k: int | None = None,
     top_p: float | None = None,
+    repetition_penalty: float | None = None,
+    stop: tuple[str, ...] = (),
     seed: int = 0,
     beams: int | None = None,
     num_samples: int = 1,
 ) -> Iterator[str]:
     """Text in pieces as it comes: `num_samples` continuations of `prompt`, or the best by beam search.
 
-    They begin with the prompt, but for what an encoder-decoder makes of it. Raises InputError named as the flags.
+    They begin with the prompt, but for what an encoder-decoder makes of it, and end before a text of `stop`. Raises
+    InputError named as the flags.
     """
     if num_samples < 1:
         raise InputError("--num-samples", f"must be at least 1, is {num_samples}")
-    given = {"temperature": temperature, "top-k": top_k, "top-p": top_p}
-    drawing = next((name for name, value in given.items() if value is not None), None)
+    given = {"temperature": temperature, "top-k": top_k, "top-p": top_p, "repetition-penalty": repetition_penalty}
+    drawing = next((name for name, value in given.items() if value is not None), "stop" if stop else None)
     if beams is not None and drawing is not None:
-        raise InputError("--beams", f"draws nothing, so --{drawing} says nothing", "leave one out")
+        raise InputError("--beams", f"searches among whole texts, where --{drawing} says nothing", "leave one out")
+    if "" in stop:
+        raise InputError("--stop", "is empty", "at least one character")
     if beams is not None and num_samples > beams:
         raise InputError("--num-samples", f"{num_samples} of {beams} beams", f"at most {beams}")
     prompt, replaced = to_text(prompt)
     tell_replaced(("PROMPT",), replaced)
-    sampling = Sampling(temperature=1.0 if temperature is None else temperature, top_k=top_k, top_p=top_p)
+    sampling = Sampling(
+        temperature=1.0 if temperature is None else temperature,
+        top_k=top_k,
+        top_p=top_p,
+        repetition_penalty=1.0 if repetition_penalty is None else repetition_penalty,
+    )
     writer = Writer.of_run(run)
     room = writer.room(prompt, MAX_NEW_TOKENS) if max_new_tokens is None else max_new_tokens
     before = "" if writer.is_encoder_decoder else prompt
@@ -54,7 +64,7 @@ def pieces(
         return
     sampling = dataclasses.replace(sampling, max_new_tokens=room)
     for row in range(num_samples):
-        written = writer.stream(prompt, sampling, seed=seed, row=row)
+        written = writer.stream(prompt, sampling, seed=seed, row=row, stop=stop)
         # The prompt waits for what follows: it may be refused, and is compiled first.
         yield (BETWEEN if row else "") + before + next(written, "")
         yield from written

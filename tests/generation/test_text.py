@@ -148,13 +148,20 @@ def test_the_command_writes_what_the_run_has_learned(run):
     assert "".join(said) == whole[:40] + "\n", "as many tokens as there are positions"
     said = "".join(pieces(run, "quick b", temperature=0.1, max_new_tokens=8, num_samples=2))
     assert said == "quick brown fox\n---\nquick brown fox\n"
+    assert "".join(pieces(run, "the quick", temperature=0.0, stop=("jum", "zy"))) == "the quick brown fox \n"
+    other = "".join(pieces(run, "the quick", temperature=0.0, repetition_penalty=1e6))
+    assert not other.startswith("the quick bro"), "' ' was there, so it is shunned"
     assert "".join(pieces(run, "quick b", beams=3, max_new_tokens=8)) == "quick brown fox\n"
 
 
 @pytest.mark.slow
 def test_what_the_command_refuses(run):
-    with pytest.raises(InputError, match="--beams: draws nothing, so --top-k says nothing"):
+    with pytest.raises(InputError, match="--beams: searches among whole texts, where --top-k says nothing"):
         list(pieces(run, "a", beams=2, top_k=3))
+    with pytest.raises(InputError, match="--beams: searches among whole texts, where --stop says nothing"):
+        list(pieces(run, "a", beams=2, stop=("b",)))
+    with pytest.raises(InputError, match="--stop: is empty"):
+        list(pieces(run, "a", stop=("",)))
     with pytest.raises(InputError, match="--num-samples: must be at least 1, is 0"):
         list(pieces(run, "a", num_samples=0))
     with pytest.raises(InputError, match="--num-samples: 3 of 2 beams"):

@@ -130,15 +130,15 @@ def test_a_language_model_of_packed_texts_needs_few_bits():
 
 def test_masked_tokens_are_told_from_their_neighbours():
     """Each document is of one letter: what is masked is seen in what is not, and so is what does not follow."""
-    texts = [{"text": " ".join([letter * 4 + "."] * 24)} for letter in "abcdefghijklmnopqrstuvwxyz"]
+    texts = [{"text": " ".join([letter * 4 + "."] * 24)} for letter in "abcdefgh"]
     source = SentencePairs(Listed(texts), tokenizer=Bytes(), length=32)
     mask = MaskTokens(mask=261, vocab_size=262, special=(259, 260))
     task = MaskedLanguageModel(
-        encoder=Bert(**SIZES, max_length=32, pool="none"), augment=(mask,), next_sentence=True
+        encoder=Bert(**SIZES | {"depth": 2}, max_length=32, pool="none"), augment=(mask,), next_sentence=True
     )  # fmt: skip
-    measured, _, _ = learn(task, source, source, 300)
+    measured, _, _ = learn(task, source, source, 300, peak=3e-3)
     assert measured["accuracy"] > 0.95
-    assert measured["next_accuracy"] > 0.85
+    assert measured["next_accuracy"] > 0.9
 
 
 def test_translation_there_and_back(tmp_path):
