@@ -134,9 +134,7 @@ def _add_generate(command: Command) -> None:
     made.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token (default: 1)")
     made.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens only")
     made.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest that come to a share P only")
-    made.add_argument(
-        "--repetition-penalty", type=float, metavar="P", help="above 1 shuns what is there (default: 1)"
-    )
+    made.add_argument("--repetition-penalty", type=float, metavar="P", help="above 1 shuns what is there (default: 1)")
     made.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before it; may be repeated")
     made.add_argument("--beams", type=int, metavar="B", help="search with B beams instead of drawing")
     made.add_argument("--num-samples", type=int, default=1, metavar="N", help="how many texts (default: 1)")
