@@ -85,7 +85,7 @@ def test_loss_and_gradients_are_those_of_pytorch(temperature):
     expected = 0.3 * functional.cross_entropy(table[kinds], labels, reduction="sum") + 0.7 * temperature**2 * soft
     expected.backward()
     found, gradient = jit(jax.value_and_grad(lambda v: task.loss(v, KINDS, KEY, True).total))(TABLES)
-    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    assert float(found) == pytest.approx(expected.item(), rel=1e-5)
     np.testing.assert_allclose(gradient["params"]["student"]["table"], table.grad, rtol=1e-4, atol=1e-6)
 
 

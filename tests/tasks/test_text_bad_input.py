@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxai import Experiment, Pipeline, PMap, Steps, optim
 from jaxai.data.source import Arrays
-from jaxai.data.text import Bytes, JsonLines, Packed, Questions, TaggedWords, TextFiles, Texts, Translations, Windows
+from jaxai.data.text import Buckets, Bytes, JsonLines, Questions, TaggedWords, TextFiles, Texts, Translations, Windows
 from jaxai.data.text.masking import MaskTokens
 from jaxai.models.bert import Bert
 from jaxai.models.gpt2 import GPT2
