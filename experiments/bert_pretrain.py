@@ -21,14 +21,14 @@ from jaxai.tasks.masked_language_model import MaskedLanguageModel
 
 #: Pieces of words of what is read here, and of what `bert_sentiment` reads.
 TOKENIZER = Trained(
-    sources=tuple(Tfds(name) for name in ("shakespeare", "kjv", "tweets", "film_snippets")), vocab_size=8000
+    sources=tuple(Tfds(name) for name in ("shakespeare", "kjv", "tweets", "film_snippets")), vocab_size=4000
 )
 
 
 def get_config() -> Experiment:
     """The experiment."""
     # Of a vocabulary that is trained here 4 is [MASK], 2 [CLS] and 3 [SEP].
-    return experiment(TOKENIZER, 64, MaskTokens(mask=4, vocab_size=8000, special=(2, 3)))
+    return experiment(TOKENIZER, 64, MaskTokens(mask=4, vocab_size=4000, special=(2, 3)))
 
 
 def on_bytes() -> Experiment:
@@ -46,7 +46,7 @@ def experiment(tokenizer: Any, length: int, mask: MaskTokens) -> Experiment:
         task=MaskedLanguageModel(encoder=encoder, augment=(mask,), next_sentence=True),
         train=Pipeline(source=pairs("train", tokenizer, length), batch_size=32),
         evals={"test": Pipeline(source=pairs("test", tokenizer, length), batch_size=64)},
-        optimizer=optim.muon(optim.WarmupCosine(peak=3e-2, warmup=Steps(50)), weight_decay=0.01, clip_norm=1.0),
+        optimizer=optim.muon(optim.WarmupCosine(peak=1e-2, warmup=Steps(80)), weight_decay=0.01, clip_norm=1.0),
         duration=Steps(1000),
         evaluate_every=Steps(1000),
     )

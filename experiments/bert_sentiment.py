@@ -6,42 +6,49 @@ The same without pre-training:
 
 jaxai train experiments/bert_sentiment.py:scratch
 
+On bytes, without the extra `text`, from `bert_pretrain.py:on_bytes`: `bert_sentiment.py:on_bytes`.
+
 No figure yet.
 """
 
 import dataclasses
+from typing import Any
 
 from jaxai import Epochs, Experiment, Pipeline, optim
 from jaxai.adapt import FromRun
 from jaxai.data.joined import Joined
-from jaxai.data.text import Texts
-from jaxai.data.text.trained import Trained
+from jaxai.data.text import Bytes, Texts, Trained
 from jaxai.data.tfds import Tfds
 from jaxai.models.bert import Bert
 from jaxai.tasks import Classification
 
 #: The same as in `bert_pretrain`.
 TOKENIZER = Trained(
-    sources=tuple(Tfds(name) for name in ("shakespeare", "kjv", "tweets", "film_snippets")), vocab_size=8000
+    sources=tuple(Tfds(name) for name in ("shakespeare", "kjv", "tweets", "film_snippets")), vocab_size=4000
 )
-MODEL = Bert(vocab_size=8000, dim=128, depth=2, num_heads=2, max_length=64, num_classes=2, dropout=0.1)
 
 
 def get_config() -> Experiment:
     """From the pre-trained encoder and its pooler."""
-    start = FromRun(
-        run="runs/bert_pretrain",
-        rename=(("^encoder/", ""), ("^next/pooler/", "pooler/")),
-        unused=("^head/", "^next/"),
-        new=("^head/",),
-    )
-    return dataclasses.replace(scratch(), start_from=start)
+    return pretrained(scratch(), "runs/bert_pretrain")
 
 
-def scratch() -> Experiment:
+def on_bytes() -> Experiment:
+    """The same on bytes."""
+    return pretrained(scratch(Bytes(), vocab_size=262, length=128, max_length=128), "runs/bert_pretrain_on_bytes")
+
+
+def scratch(tokenizer: Any = TOKENIZER, vocab_size: int = 4000, length: int = 48, max_length: int = 64) -> Experiment:
     """The same network and steps, from initial values."""
+
+    def texts(name: str, split: str) -> Texts:
+        return Texts(Tfds(name, split=split), tokenizer=tokenizer, length=length, specials=True)
+
+    model = Bert(
+        vocab_size=vocab_size, dim=128, depth=2, num_heads=2, max_length=max_length, num_classes=2, dropout=0.1
+    )
     return Experiment(
-        task=Classification(model=MODEL, inputs="tokens", further=("segments",)),
+        task=Classification(model=model, inputs="tokens", further=("segments",)),
         train=Pipeline(source=Joined((texts("tweets", "train"), texts("film_snippets", "train"))), batch_size=32),
         evals={
             "test": Pipeline(source=texts("tweets", "test"), batch_size=64),
@@ -53,6 +60,12 @@ def scratch() -> Experiment:
     )
 
 
-def texts(name: str, split: str) -> Texts:
-    """Texts with their label."""
-    return Texts(Tfds(name, split=split), tokenizer=TOKENIZER, length=48, specials=True)
+def pretrained(experiment: Experiment, run: str) -> Experiment:
+    """The same from what `bert_pretrain` left in `run`."""
+    start = FromRun(
+        run=run,
+        rename=(("^encoder/", ""), ("^next/pooler/", "pooler/")),
+        unused=("^head/", "^next/"),
+        new=("^head/",),
+    )
+    return dataclasses.replace(experiment, start_from=start)

@@ -1,6 +1,9 @@
 """Recommending films: MovieLens 100K, ranked by two towers of which one reads titles; fetched on first use.
 
 jaxai train experiments/movielens_two_tower.py
+
+The last and the one before of each user's films are ranked among all that the user had not rated; `popular-hr@10` and
+its like are what ranking those by the number of their ratings gives.
 """
 
 from jaxai import Best, Epochs, Experiment, Pipeline, optim

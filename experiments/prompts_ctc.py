@@ -25,12 +25,12 @@ def get_config() -> Experiment:
     """The experiment."""
     return Experiment(
         task=CTC(
-            model=SpeechEncoder(dim=96, depth=3, dropout=0.1),
+            model=SpeechEncoder(dim=96, depth=3),
             augment=(
                 ChangeSpeed(),
                 LogMel(rate=RATE, window=256, hop=80, num_mels=40),
                 MelNormalize(),
-                SpecAugment(mel_width=8, time_width=12, time_share=0.2),
+                SpecAugment(mel_masks=1, mel_width=6, time_masks=1, time_width=8),
             ),
             blank=BLANK,
             space=32,
@@ -40,8 +40,8 @@ def get_config() -> Experiment:
         optimizer=optim.adamw(
             optim.WarmupCosine(peak=2e-3, warmup=Epochs(2)), b2=0.98, weight_decay=0.01, clip_norm=1.0
         ),
-        duration=Epochs(70),
-        evaluate_every=Epochs(35),
+        duration=Epochs(50),
+        evaluate_every=Epochs(25),
     )
 
 

@@ -16,7 +16,7 @@ from jaxai.core.errors import InputError, did_you_mean
 from jaxai.core.fields import check_fields
 from jaxai.tasks.inputs import apply_with_auxiliary, check_augmentations, examples, prepare
 from jaxai.tasks.task import Batch, Out, Variables
-from jaxai.tasks.text import check_vocabulary, fields_of
+from jaxai.tasks.text import check_tokenizer, check_vocabulary, fields_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,10 @@ class Classification:
     def embed(self, variables: Variables, inputs: jax.Array | Mapping[str, jax.Array]) -> jax.Array:
         """What the head of the model sees, [batch, feature], of raw inputs, or of several fields by name."""
         return self._evaluate(self.model.clone(num_classes=0), variables, inputs)
+
+    def check_source(self, source: Any) -> None:
+        """Raises InputError where a tokenizer has another vocabulary than the model."""
+        check_tokenizer(self.model, source)
 
     def check(self, variables: Variables, batch: Batch) -> None:
         """Raises InputError for a batch without the fields, or with labels that are no class of the model."""

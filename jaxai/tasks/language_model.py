@@ -16,7 +16,7 @@ from jaxai.metrics.perplexity import Perplexity, bits_per_byte
 from jaxai.tasks.generative import weighted_sum, weights_of
 from jaxai.tasks.inputs import apply_model
 from jaxai.tasks.task import Batch, Out, Variables
-from jaxai.tasks.text import check_vocabulary, cross_entropy, described, next_weights, require_tokens
+from jaxai.tasks.text import check_tokenizer, check_vocabulary, cross_entropy, described, next_weights, require_tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,10 @@ class LanguageModel:
     def predict(self, variables: Variables, inputs: jax.Array) -> jax.Array:
         """Logits [batch, length, vocab_size] of the token that follows each of `inputs` [batch, length]."""
         return apply_model(self.model, variables, inputs, jnp.arange(inputs.shape[0]), jax.random.key(0), False)[0]
+
+    def check_source(self, source: Any) -> None:
+        """Raises InputError where a tokenizer has another vocabulary than the model."""
+        check_tokenizer(self.model, source)
 
     def check(self, variables: Variables, batch: Batch) -> None:
         """Raises InputError for a batch without tokens, or with some beyond the model's vocabulary."""

@@ -21,7 +21,7 @@ from jaxai.models.pretraining_heads import MaskedHead, NextSentenceHead
 from jaxai.tasks.generative import check_labels, require_labels, weighted_sum, weights_of
 from jaxai.tasks.inputs import apply_model, check_augmentations, joined, part, prepare
 from jaxai.tasks.task import Batch, Out, Variables
-from jaxai.tasks.text import check_vocabulary, cross_entropy, described, fields_of, require_tokens
+from jaxai.tasks.text import check_tokenizer, check_vocabulary, cross_entropy, described, fields_of, require_tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +101,10 @@ class MaskedLanguageModel:
         fields = fields_of(inputs, self.tokens)
         index, key = jnp.arange(fields[self.tokens].shape[0]), jax.random.key(0)
         return self._logits(variables, self._encode(variables, fields, index, key, False)[0])
+
+    def check_source(self, source: Any) -> None:
+        """Raises InputError where a tokenizer has another vocabulary than the encoder."""
+        check_tokenizer(self.encoder, source)
 
     def check(self, variables: Variables, batch: Batch) -> None:
         """Raises InputError for a batch without the fields, or with tokens or labels that there are none of."""

@@ -18,7 +18,7 @@ from jaxai.metrics.answers import exact_match, token_f1
 from jaxai.tasks.generative import weighted_sum, weights_of
 from jaxai.tasks.inputs import apply_model
 from jaxai.tasks.task import Batch, Out, Variables
-from jaxai.tasks.text import check_vocabulary, cross_entropy, described, require, require_tokens
+from jaxai.tasks.text import check_tokenizer, check_vocabulary, cross_entropy, described, require, require_tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,10 @@ class QuestionAnswering:
         index = jnp.arange(inputs[self.tokens].shape[0])
         logits, _ = self._logits(variables, inputs, index, jax.random.key(0), False)
         return jnp.stack(self._likeliest(logits), axis=-1)
+
+    def check_source(self, source: Any) -> None:
+        """Raises InputError where a tokenizer has another vocabulary than the model."""
+        check_tokenizer(self.model, source)
 
     def check(self, variables: Variables, batch: Batch) -> None:
         """Raises InputError for a batch without the fields, or with answers that lie outside the text."""

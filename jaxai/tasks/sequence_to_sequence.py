@@ -16,7 +16,7 @@ from jaxai.metrics.perplexity import Perplexity
 from jaxai.tasks.generative import weighted_sum, weights_of
 from jaxai.tasks.inputs import apply_model
 from jaxai.tasks.task import Batch, Out, Variables
-from jaxai.tasks.text import check_vocabulary, cross_entropy, next_weights, require_tokens
+from jaxai.tasks.text import check_tokenizer, check_vocabulary, cross_entropy, next_weights, require_tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,10 @@ class SequenceToSequence:
     def weights(self, batch: Batch) -> jax.Array:
         """Of each prediction, [batch, target length - 1]; 0 for padding."""
         return next_weights(weights_of(batch), batch.get("target_segments"), batch[self.target])
+
+    def check_source(self, source: Any) -> None:
+        """Raises InputError where a tokenizer has another vocabulary than the model."""
+        check_tokenizer(self.model, source)
 
     def check(self, variables: Variables, batch: Batch) -> None:
         """Raises InputError for a batch without both texts, or with tokens beyond the model's vocabulary."""

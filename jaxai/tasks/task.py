@@ -41,6 +41,7 @@ class Task(Protocol):
     Optional methods: `predict(variables, inputs) -> outputs`; `embed(variables, inputs) -> [batch, feature]`, what the
     model has made of raw inputs, for probes; `check(variables, batch) -> None`, which may raise InputError about
     concrete host values (labels out of range): it runs on first batches and when training diverges;
+    `check_source(source) -> None`, the same about the declared training data, before it is read from;
     `images(batch) -> {name: uint8 [num, height, width, channel]}`, pictures of a host batch for the logs;
     `pictures(variables, batch, key)`, the same of what the model makes of an evaluation's first batch (samples,
     reconstructions, masks): it is compiled, logged after each evaluation and shown by the report.

@@ -11,6 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxai.core.errors import InputError, did_you_mean
+from jaxai.data.text.tokenizers import open_tokenizer, tokenizer_of
 from jaxai.tasks.task import Batch
 
 DESCRIBE = ("segments", "positions", "types")
@@ -66,6 +67,21 @@ def require_tokens(batch: Batch, **fields: str) -> None:
         if array.ndim != 2 or not jnp.issubdtype(array.dtype, jnp.integer):
             what = f"{name!r} is {array.dtype}{list(array.shape[1:])} an example"
             raise InputError(f"task.{field}", what, "needs whole numbers [length]")
+
+
+SPARE = 128
+"""A model has fewer tokens than so many beyond its tokenizer's: some round their vocabulary up to a multiple of it."""
+
+
+def check_tokenizer(model: nn.Module, source: Any) -> None:
+    """Raises InputError for a declared source whose tokenizer has another vocabulary than `model`, if it has one."""
+    size, tokenizer = getattr(model, "vocab_size", None), tokenizer_of(source)
+    if size is None or tokenizer is None:
+        return
+    num_tokens = open_tokenizer(tokenizer).vocab_size
+    if not num_tokens <= size < num_tokens + SPARE:
+        what = f"has {num_tokens:,} tokens, {type(model).__name__} a vocabulary of {size:,}"
+        raise InputError("tokenizer", what, f"vocab_size={num_tokens}, or the tokenizer that belongs to the model")
 
 
 def check_vocabulary(model: nn.Module, batch: Batch, field: str) -> None:

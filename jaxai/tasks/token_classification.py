@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jaxai.metrics.spans import Spans
 from jaxai.tasks.generative import weighted_sum, weights_of
 from jaxai.tasks.inputs import apply_model
 from jaxai.tasks.task import Batch, Out, Variables
-from jaxai.tasks.text import check_vocabulary, cross_entropy, described, fields_of, require_tokens
+from jaxai.tasks.text import check_tokenizer, check_vocabulary, cross_entropy, described, fields_of, require_tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,10 @@ class TokenClassification:
         tokens, key = fields[self.tokens], jax.random.key(0)
         index = jnp.arange(tokens.shape[0])
         return jax.nn.softmax(apply_model(self.model, variables, tokens, index, key, False, **described(fields))[0])
+
+    def check_source(self, source: Any) -> None:
+        """Raises InputError where a tokenizer has another vocabulary than the model."""
+        check_tokenizer(self.model, source)
 
     def check(self, variables: Variables, batch: Batch) -> None:
         """Raises InputError for a batch without the fields, or with labels that are no class of the model."""

@@ -9,7 +9,7 @@ import jax
 from jaxai.core.errors import InputError
 from jaxai.tasks.task import Batch, Task, Variables
 
-OPTIONAL = ("predict", "embed", "check", "images", "pictures")
+OPTIONAL = ("predict", "embed", "check", "check_source", "images", "pictures")
 """What a task may have; a wrapper has of these what the task inside has."""
 
 

@@ -159,7 +159,12 @@ def _check_batches(experiment: Experiment, layout: Layout) -> None:
 
 
 def _check_data(setup: Setup) -> None:
-    """The task's own check of first batches, and that evaluations look like the training data."""
+    """The task's own checks of source and first batches, and that evaluations look like the training data."""
+    if (check_source := getattr(setup.experiment.task, "check_source", None)) is not None:
+        try:
+            check_source(setup.experiment.train.source)
+        except InputError as error:
+            raise InputError(f"train.{error.field}", error.what, error.fix) from error
     check_batch(setup, setup.example, "train")
     for name, reader in setup.evals.items():
         for field in sorted(reader.spec.keys() & setup.reader.spec.keys()):

@@ -72,7 +72,15 @@ LINES = [
 STARTS = [
     case("tokens(3, 262)", "train.tokens: token 2 of example 3 is 262", "vocabulary of 262", "at least 263"),
     case("tokens(3, -1)", "train.tokens: token 2 of example 3 is -1", "vocabulary of 262"),
-    case("file(), lm(GPT2(**{**SIZES, 'vocab_size': 100}, max_length=16))", "train.tokens: token", "vocabulary of 100"),
+    case(
+        "file(), lm(GPT2(**{**SIZES, 'vocab_size': 100}, max_length=16))",
+        "train.tokenizer: has 262 tokens, GPT2 a vocabulary of 100 (vocab_size=262",
+    ),
+    case(
+        "Buckets(lines(Texts), lengths=(16,)),"
+        "Classification(model=bert(num_classes=2, vocab_size=30522), inputs='tokens')",
+        "train.tokenizer: has 262 tokens, Bert a vocabulary of 30,522 (vocab_size=262",
+    ),
     case("file(length=18)", "GPT2 inputs: sequences of 17 tokens, but it has 16 positions", "at least 17"),
     case(
         "lines(Texts, length=17), Classification(model=bert(num_classes=2), inputs='tokens')",

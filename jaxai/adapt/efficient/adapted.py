@@ -80,7 +80,7 @@ class Adapted(Wrapper):
     def __getattr__(self, name: str) -> Any:
         """The inner task's optional method, adapted, or its absence."""
         method = super().__getattr__(name)
-        if name == "images":  # sees no variables
+        if name in ("images", "check_source"):  # see no variables
             return method
 
         @functools.wraps(method)

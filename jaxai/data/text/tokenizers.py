@@ -141,6 +141,13 @@ def open_tokenizer(tokenizer: Any) -> Tokenizer:
         raise InputError(f"tokenizer.{error.field}", error.what, error.fix) from error
 
 
+def tokenizer_of(source: Any) -> Any:
+    """The tokenizer that a declaration of text names, itself or in what it is made of; None where there is none."""
+    while source is not None and not hasattr(source, "tokenizer"):
+        source = next(iter(getattr(source, "sources", ())), getattr(source, "source", None))
+    return None if source is None else source.tokenizer
+
+
 def special(tokenizer: Tokenizer, *names: str) -> list[int]:
     """The numbers of special tokens; raises InputError for the first that the tokenizer does not have."""
     numbers = []
