@@ -78,7 +78,7 @@ class Loop:
         self._sink = Sink(writers, display or NullDisplay())
         self._title, self._folder = title, folder
         self._layout = self.setup.layout
-        self._traced, self._num_traces = Traced(self.setup.train_step()), 0
+        self._traced, self._num_traces = Traced(self.setup.train_step(), lambda: self._watchdog.phase("compiling")), 0
         self._train_step = self._layout.compile_step(self._traced)
         self._evaluate = self.setup.evaluator()
         self._signals, self._peers, self._primary = Signals(), Peers(), is_primary()

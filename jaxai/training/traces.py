@@ -11,13 +11,17 @@ from jaxai.core.errors import InputError, JaxaiError
 
 
 class Traced:
-    """`fn`, with a note of the shapes and dtypes of every trace; Python runs a compiled function only to trace it."""
+    """`fn`, with a note of the shapes and dtypes of every trace; Python runs a compiled function only to trace it.
 
-    def __init__(self, fn: Callable[..., Any]):
-        self._fn = fn
+    `on_trace()` is called as a trace begins, after which the function is compiled.
+    """
+
+    def __init__(self, fn: Callable[..., Any], on_trace: Callable[[], None]):
+        self._fn, self._on_trace = fn, on_trace
         self.signatures: list[dict[str, str]] = []
 
     def __call__(self, state: Any, batch: Any) -> Any:
+        self._on_trace()
         named = tree.flatten({"state": state, "batch": batch})
         self.signatures.append({name: f"{x.dtype}{list(x.shape)}" for name, x in named.items()})
         with tracing("task.loss"):

@@ -28,6 +28,7 @@ from jaxai.training.checkpoint import retain
 from jaxai.training.history import Entry, best, patience_over
 from jaxai.training.loop import Loop
 from jaxai.training.traces import Traced
+from jaxai.training.watchdog import Watchdog
 
 from .conftest import make_arrays
 
@@ -203,17 +204,20 @@ def test_patience_counts_evaluations_without_improvement(tiny):
 
 
 def test_a_recompilation_names_the_argument_that_changed():
-    traced = Traced(lambda state, batch: (state, batch["x"].sum()))
+    begun = []
+    traced = Traced(lambda state, batch: (state, batch["x"].sum()), lambda: begun.append(len(begun)))
     step = jax.jit(traced)
     step({"w": np.zeros(2)}, {"x": np.zeros((4, 2), np.float32)})
     step({"w": np.zeros(2)}, {"x": np.zeros((4, 2), np.float32)})
     assert len(traced.signatures) == 1
     step({"w": np.zeros(2)}, {"x": np.zeros((3, 2), np.float32)})
+    assert begun == [0, 1]
     assert traced.last_change() == "batch/x was float32[4, 2], is float32[3, 2]"
 
 
 def test_the_loop_reports_a_recompilation(tiny, monkeypatch):
-    display = Heard()
+    display, phases = Heard(), []
+    monkeypatch.setattr(Watchdog, "phase", lambda _, name: phases.append(name))
     with Loop(tiny(), None, display=display, writers=[], title="test") as loop:
         whole = loop.setup.reader.batches(0)
         sizes = [12] * 3 + [6] * 3
@@ -225,6 +229,10 @@ def test_the_loop_reports_a_recompilation(tiny, monkeypatch):
         "step 4: recompiled, because batch/image was uint8[12, 4, 4, 1], is uint8[6, 4, 4, 1]; "
         "batch/index was int32[12], is int32[6]; batch/label was int32[12], is int32[6]"
     ]
+    trained = [name for name in phases if name in ("step", "compiling")]
+    assert trained == [*["compiling"] * 2, "step", "step", "step", "compiling", "step", "step"], (
+        "no step takes that long"
+    )
 
 
 def test_divergence_stops_and_keeps_the_last_good_step(tiny, tmp_path):

@@ -34,19 +34,19 @@ class Adapters:
     """The parameters `adapters/...` and `own/...`."""
 
     def put_on(self, task: Any, variables: Mapping[str, Any]) -> tuple[Adapted, dict[str, Any]]:
-        """`task` adapted, with its variables: the arrays of `variables`, plain ones, and these."""
+        """`task` adapted, with its variables: the arrays of `variables`, plain ones, and these.
+
+        Raises InputError where the base lacks a module that has an adapter.
+        """
         learned = tree.flatten(self.params.get("own", {}))
         kept = tree.map_paths(lambda path, _: path not in learned, variables["params"])
         base = tree.split(variables["params"], kept)[0]
+        modules = {path[:i] for path in (*tree.flatten(base), *learned) for i, c in enumerate(path) if c == "/"}
         for adapter in self.adapters:
-            for path in placed(self.params["adapters"], adapter.name):
-                known = {name.rpartition("/")[0] for name in tree.flatten(variables["params"])}
-                if not any(f"{name}/".startswith(f"{path}/") for name in known):
-                    raise InputError(f"adapters/{path}", "the base has no such module", did_you_mean(path, known))
-        return Adapted(task=task, adapters=self.adapters, own=self.own), {
-            **variables,
-            "params": {"base": base, **self.params},
-        }
+            for path in placed(self.params["adapters"], adapter.name).keys() - modules:
+                raise InputError(f"adapters/{path}", "the base has no such module", did_you_mean(path, modules))
+        task = Adapted(task=task, adapters=self.adapters, own=self.own)
+        return task, {**variables, "params": {"base": base, **self.params}}
 
 
 def extract(task: Adapted, variables: Mapping[str, Any]) -> Adapters:

@@ -117,6 +117,10 @@ def test_adapters_of_another_base_are_refused():
     shallow = Classification(model=VIT.clone(depth=1))
     with pytest.raises(InputError, match=r"adapters/block1/attention/qkv: the base has no such module .*block0/att"):
         adapters.put_on(shallow, learned(shallow, IMAGES))
+    with_head = dataclasses.replace(LORA, own=("^head/",))
+    adapters = extract(with_head, learned(with_head, IMAGES))
+    encoder = {"conv": learned(CLASSIFICATION, IMAGES)["params"]["conv"]}
+    assert adapters.put_on(CLASSIFICATION, {"params": encoder})[1]["params"]["base"] == encoder  # the head is its own
 
 
 def test_what_cannot_be_merged_or_loaded_is_refused(tmp_path):

@@ -18,19 +18,7 @@ from jaxai.models.bert import Bert
 from jaxai.models.transformer import Attention, TransformerBlock, begin_or_continue, same_segment
 from jaxai.tasks import Classification
 from jaxai.tasks.language_model import LanguageModel
-from tests.adapt.efficient.small import (
-    FAST,
-    GPT,
-    IMAGES,
-    KEY,
-    TEXT,
-    VIT,
-    VOCABULARY,
-    Classifier,
-    adapted,
-    layers_of,
-    learned,
-)
+from tests.adapt.efficient.small import FAST, GPT, IMAGES, KEY, TEXT, VIT, VOCABULARY, layers_of, learned
 
 NUM = 3
 PROMPT = Prompt(rules=(("^block0/", NUM),))
