@@ -72,7 +72,8 @@ def train(known: Any) -> int:
     if result.signal is not None:
         print(f"interrupted at step {result.step:,}; the same command resumes the run in {folder}")
         return 128 + result.signal
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items() if name.count("_") == 0)
+    averaged = ("_macro", "_micro")  # six a classification, for the report
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items() if not name.endswith(averaged))
     best = f" (best, step {result.best_step:,})" if result.best_step is not None else ""
     print(f"{result.status} at step {result.step:,} after {result.seconds:.1f} s  {shown}{best}")
     # What JSON alone cannot rebuild is rebuilt from the experiment file, once the user says so.
