@@ -49,8 +49,8 @@ def experiment(tokenizer: Any, vocab_size: int, lengths: tuple[int, ...]) -> Exp
         task=SequenceToSequence(model=model, label_smoothing=0.1),
         train=pairs("train", 32),
         evals={"validation": pairs("validation", 64)},
-        optimizer=optim.adamw(optim.WarmupCosine(peak=2e-3, warmup=Epochs(0.1)), weight_decay=0.01, clip_norm=1.0),
-        duration=Epochs(1),
+        optimizer=optim.muon(optim.WarmupCosine(peak=2e-2, warmup=Epochs(0.1)), weight_decay=0.01, clip_norm=1.0),
+        duration=Epochs(2),
     )
 
 

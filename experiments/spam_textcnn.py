@@ -1,6 +1,9 @@
 """Spam in 4,531 mails by a convolutional network over their bytes; the mails are fetched on first use.
 
 jaxai train experiments/spam_textcnn.py
+
+95.7 % (95.3-95.9) of 1,176 other mails right, of which 71.8 % are no spam, mean (range) of seeds 0-2; 567 steps, about
+50 s of one core of a 2-core Intel Xeon at 2.5 GHz; 39,682 parameters.
 """
 
 from jaxai import Epochs, Experiment, Pipeline, optim

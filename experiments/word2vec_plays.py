@@ -2,6 +2,11 @@
 
 jaxai train experiments/word2vec_plays.py
 python experiments/word2vec_plays.py runs/word2vec_plays king love
+
+In two plays that are not read, of a word that is there and one drawn at random, the first scores higher 60.3 %
+(60.1-60.5) of the time, mean (range) of seeds 0-2; 2,351 steps, about 75 s of one core of a 2-core Intel Xeon at
+2.5 GHz; 1,690,200 parameters. Of seed 0, nearest to `night` are morning, day, noon; to `sword` head, helmet, throat; to
+`brother` uncle, father, son; to `king` persons of the histories: Vaughan, Derby, Plantagenet.
 """
 
 from jaxai import Epochs, Experiment, Pipeline, optim
