@@ -9,16 +9,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from measured import measure
 
 import jaxai
 from jaxai import optim
-from jaxai.core import tree
 from jaxai.data.source import Arrays
 from jaxai.models.clip import DualEncoder
 from jaxai.models.two_tower import TwoTower
 from jaxai.tasks.contrastive import Contrastive
 from jaxai.tasks.ranking import Ranking
-from jaxai.training.setup import set_up
 
 RNG = np.random.default_rng(0)
 
@@ -65,16 +64,7 @@ def experiment(kind: str, parallel: str) -> jaxai.Experiment:
 
 def run(kind: str, parallel: str) -> dict:
     """Losses, gradient norms, final parameters and evaluation of two steps."""
-    setup = set_up(experiment(kind, parallel))
-    state = setup.layout.init(setup.create, setup.example)
-    step = setup.layout.compile_step(setup.train_step())
-    measured = []
-    for number in range(2):
-        state, packed = step(state, setup.reader.batch(number))
-        measured.append({name: metric.compute() for name, metric in packed.unpack().items()})
-    evaluation = setup.evaluator()(state.variables(), setup.evals["test"].evaluation())
-    params = {name: np.ravel(leaf).tolist() for name, leaf in tree.flatten(jax.device_get(state.params)).items()}
-    return {"kind": kind, "steps": measured, "params": params, "evaluation": evaluation}
+    return {"kind": kind, **measure(experiment(kind, parallel))}
 
 
 if __name__ == "__main__":

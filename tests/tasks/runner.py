@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import sys
 
-import jax
 import numpy as np
+from measured import measure
 
 import jaxai
 from jaxai import optim
-from jaxai.core import tree
 from jaxai.data.augment import Normalize, RandomFlip
 from jaxai.data.source import Arrays
 from jaxai.models import MLP, Projector
 from jaxai.tasks import SimCLR
-from jaxai.training.setup import set_up
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (24, 6, 6, 1)).astype(np.uint8)
 
@@ -41,16 +39,7 @@ def experiment(parallel: str) -> jaxai.Experiment:
 
 def run(parallel: str) -> dict:
     """Losses, gradient norms, final parameters and evaluation of three steps."""
-    setup = set_up(experiment(parallel))
-    state = setup.layout.init(setup.create, setup.example)
-    step = setup.layout.compile_step(setup.train_step())
-    measured = []
-    for number in range(3):
-        state, packed = step(state, setup.reader.batch(number))
-        measured.append({name: metric.compute() for name, metric in packed.unpack().items()})
-    evaluation = setup.evaluator()(state.variables(), setup.evals["test"].evaluation())
-    params = {name: np.ravel(leaf).tolist() for name, leaf in tree.flatten(jax.device_get(state.params)).items()}
-    return {"steps": measured, "params": params, "evaluation": evaluation}
+    return measure(experiment(parallel))
 
 
 if __name__ == "__main__":

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import sys
 
-import jax
 import numpy as np
+from measured import measure
 
 import jaxai
 from jaxai import optim
-from jaxai.core import tree
 from jaxai.data.source import Arrays
 from jaxai.models.gpt2 import GPT2
 from jaxai.tasks.language_model import LanguageModel
-from jaxai.training.setup import set_up
 
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(2, 7, 32)
@@ -37,16 +35,7 @@ def run(parallel: str) -> dict:
         duration=jaxai.Steps(2),
         parallel=eval(parallel, {"PMap": jaxai.PMap, "Mesh": jaxai.Mesh}),
     )
-    setup = set_up(experiment)
-    state = setup.layout.init(setup.create, setup.example)
-    step = setup.layout.compile_step(setup.train_step())
-    measured = []
-    for number in range(2):
-        state, packed = step(state, setup.reader.batch(number))
-        measured.append({name: metric.compute() for name, metric in packed.unpack().items()})
-    evaluation = setup.evaluator()(state.variables(), setup.evals["test"].evaluation())
-    params = {name: np.ravel(leaf).tolist() for name, leaf in tree.flatten(jax.device_get(state.params)).items()}
-    return {"steps": measured, "params": params, "evaluation": evaluation}
+    return measure(experiment)
 
 
 if __name__ == "__main__":
