@@ -6,6 +6,10 @@ python experiments/kjv_translation.py runs/kjv_translation  # chrF
 Needs the extra `text`; a vocabulary of both languages is trained on first use, in a few seconds. On bytes, without it:
 
 jaxai train experiments/kjv_translation.py:on_bytes
+
+Of subwords, with seed 0: perplexity 14.4 a subword on the 1,161 verses of validation, and chrF 33.6 on the first 100 of
+the test, which are of chapters that were not read; 1,753 steps, 690 s of one core of a 2-core Intel Xeon at 2.5 GHz;
+1,182,208 parameters. It renders names and set phrases, and loses the sense of long verses.
 """
 
 from pathlib import Path
