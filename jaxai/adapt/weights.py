@@ -114,7 +114,8 @@ def save_pretrained(
     model: nn.Module, variables: Mapping[str, Any], path: str | Path, *, layout: str | None = None
 ) -> None:
     """Writes `variables` as safetensors under their published names; loading them again gives the same bits."""
-    write_safetensors(path, to_published(model, variables, layout=layout))
+    # Older versions of `transformers` read only files that say whose tensors they hold.
+    write_safetensors(path, to_published(model, variables, layout=layout), {"format": "pt"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
