@@ -6,7 +6,14 @@ On a text of one's own, called `my.txt` or else (its last tenth is held out):
 
 jaxai train experiments/shakespeare_gpt.py:own
 
-No figure yet.
+On two plays that are not read, 2.58 bits a byte (2.57-2.58), mean (range) of seeds 0-2; 600 steps, about 185 s of one
+core of a 2-core Intel Xeon at 2.5 GHz; 1,041,536 parameters. Of seed 0, `generate ... "ROMEO:" --temperature 0.5`:
+
+    ROMEO:
+    The me fool who my the cannot the bear engerself.
+
+    DON SIDA:
+    I do all the field that that world not be her.
 """
 
 from jaxai import Experiment, Pipeline, Steps, optim
