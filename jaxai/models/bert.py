@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxai.core.errors import InputError, did_you_mean
+from jaxai.models.attention import Dropout, same_segment
 from jaxai.models.layers import truncated_normal
 from jaxai.models.text import TokenEmbed, check_tokens
-from jaxai.models.transformer import Act, Dropout, TransformerBlock, same_segment
+from jaxai.models.transformer import Act, TransformerBlock
 
 #: Features of a token, blocks, heads.
 _SIZES = {"mini": (256, 4, 4), "small": (512, 4, 8), "base": (768, 12, 12), "large": (1024, 24, 16)}

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxai.models.attention import Dropout, same_segment
 from jaxai.models.text import TokenEmbed, check_tokens
-from jaxai.models.transformer import Dropout, TransformerBlock, same_segment
+from jaxai.models.transformer import TransformerBlock
 
 
 class DualEncoder(nn.Module):

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxai.core.errors import InputError, did_you_mean
+from jaxai.models.attention import Dropout, begin_or_continue, same_segment
 from jaxai.models.text import TokenEmbed, check_tokens
-from jaxai.models.transformer import Dropout, TransformerBlock, begin_or_continue, same_segment
+from jaxai.models.transformer import TransformerBlock
 
 #: Features of a token, blocks, heads.
 _SIZES = {"small": (768, 12, 12), "medium": (1024, 24, 16), "large": (1280, 36, 20), "xl": (1600, 48, 25)}

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxai.core.errors import InputError, did_you_mean
+from jaxai.models.attention import Dropout, begin_or_continue, same_segment
 from jaxai.models.text import TokenEmbed, check_tokens
-from jaxai.models.transformer import Dropout, Norm, TransformerBlock, begin_or_continue, same_segment
+from jaxai.models.transformer import Norm, TransformerBlock
 
 _SIZES: dict[str, dict[str, Any]] = {
     "2-7b": {},

@@ -9,9 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxai.models.attention import Dropout
 from jaxai.models.layers import truncated_normal
 from jaxai.models.text import TokenEmbed, check_tokens
-from jaxai.models.transformer import Dropout
 
 Cell = Literal["lstm", "gru"]
 NUM_GATES = {"lstm": 4, "gru": 3}

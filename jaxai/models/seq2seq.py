@@ -7,16 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxai.models.attention import Dropout, Slots, begin_or_continue, same_segment, sinusoids
 from jaxai.models.text import TokenEmbed, check_tokens
-from jaxai.models.transformer import (
-    Dropout,
-    Norm,
-    Slots,
-    TransformerBlock,
-    begin_or_continue,
-    same_segment,
-    sinusoids,
-)
+from jaxai.models.transformer import Norm, TransformerBlock
 
 
 class Seq2Seq(nn.Module):

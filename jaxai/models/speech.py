@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxai.core.errors import InputError
+from jaxai.models.attention import Dropout, same_segment
 from jaxai.models.layers import truncated_normal
-from jaxai.models.transformer import Dropout, TransformerBlock, same_segment
+from jaxai.models.transformer import TransformerBlock
 
 
 class SpeechEncoder(nn.Module):

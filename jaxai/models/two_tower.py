@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxai.models.attention import Dropout
 from jaxai.models.layers import kernel_init
 from jaxai.models.text import TokenEmbed
-from jaxai.models.transformer import Dropout
 
 
 class TwoTower(nn.Module):

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxai.core.errors import InputError, did_you_mean
+from jaxai.models.attention import Dropout
 from jaxai.models.layers import check_image, drop_rates, truncated_normal
-from jaxai.models.transformer import Dropout, TransformerBlock
+from jaxai.models.transformer import TransformerBlock
 
 #: Features of a token, blocks, heads.
 _SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}

@@ -202,7 +202,7 @@ def test_the_transformer_of_2017_is_pytorchs(norm_first):
     """`torch.nn.Transformer` after a table multiplied by the root of its width, with sines, before the same table."""
     import torch
 
-    from jaxai.models.transformer import sinusoids
+    from jaxai.models.attention import sinusoids
 
     torch.manual_seed(0)
     theirs = torch.nn.Transformer(24, 4, 2, 2, 40, dropout=0.0, batch_first=True, norm_first=norm_first).double().eval()

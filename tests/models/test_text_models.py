@@ -10,13 +10,14 @@ import pytest
 
 from jaxai.core import tree
 from jaxai.core.errors import InputError
+from jaxai.models.attention import Dropout, random_bytes, rotate, sinusoids
 from jaxai.models.bert import Bert, albert, bert, minilm
 from jaxai.models.gpt2 import GPT2, gpt2
 from jaxai.models.llama import Llama, llama
 from jaxai.models.recurrent import RecurrentEncoder
 from jaxai.models.seq2seq import Seq2Seq
 from jaxai.models.textcnn import TextCNN
-from jaxai.models.transformer import Dropout, TransformerBlock, random_bytes, rotate, sinusoids
+from jaxai.models.transformer import TransformerBlock
 
 VOCAB = 20
 TOKENS = np.random.default_rng(0).integers(1, VOCAB, (2, 8)).astype(np.int32)

@@ -10,10 +10,11 @@ import pytest
 
 from jaxai.core import tree
 from jaxai.core.rules import hits
+from jaxai.models.attention import Attention, rows_times, same_segment
 from jaxai.models.bert import Bert
 from jaxai.models.llama import Llama
 from jaxai.models.seq2seq import Seq2Seq
-from jaxai.models.transformer import TENSOR_DIMS, Attention, Norm, TransformerBlock, gelu, rows_times, same_segment
+from jaxai.models.transformer import TENSOR_DIMS, Norm, TransformerBlock, gelu
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 5, 8)).astype(np.float32)

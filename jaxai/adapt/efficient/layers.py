@@ -15,7 +15,7 @@ from jaxai.adapt.efficient.places import Interceptor, Layer, Own, Places, around
 from jaxai.core import rng
 from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
-from jaxai.models.transformer import Dropout
+from jaxai.models.attention import Dropout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

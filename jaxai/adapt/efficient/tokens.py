@@ -18,7 +18,8 @@ from jaxai.adapt.efficient.places import Interceptor, Layer, Own, Places, around
 from jaxai.core import rng
 from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
-from jaxai.models.transformer import Attention, Slots, TransformerBlock
+from jaxai.models.attention import Attention, Slots
+from jaxai.models.transformer import TransformerBlock
 
 _signature = inspect.signature(TransformerBlock.__call__)
 
@@ -188,7 +189,7 @@ def _within(kind: type, layers: Mapping[str, Layer], endings: tuple[str, ...], f
         if layer.path.endswith(endings) and any(issubclass(outer, kind) for outer in layer.within)
     }
     if not found:
-        raise InputError(field, f"the model has no {kind.__name__} of jaxai.models.transformer", "Lora or Houlsby")
+        raise InputError(field, f"the model has no {kind.__module__}.{kind.__name__}", "Lora or Houlsby")
     return found
 
 

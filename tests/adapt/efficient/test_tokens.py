@@ -14,8 +14,9 @@ from jaxai.adapt.efficient import Adapted, Prefix, Prompt
 from jaxai.core import tree
 from jaxai.generation.generator import generate
 from jaxai.generation.sampling import Sampling
+from jaxai.models.attention import Attention, begin_or_continue, same_segment
 from jaxai.models.bert import Bert
-from jaxai.models.transformer import Attention, TransformerBlock, begin_or_continue, same_segment
+from jaxai.models.transformer import TransformerBlock
 from jaxai.tasks import Classification
 from jaxai.tasks.language_model import LanguageModel
 from tests.adapt.efficient.small import FAST, GPT, IMAGES, KEY, TEXT, VIT, VOCABULARY, layers_of, learned

@@ -39,8 +39,8 @@ class Transformed(nn.Module):
     [
         (VIT, Prompt(rules=(("block2/", 2),)), "rule 'block2/' matches no parameter .nearest: block0/attention/qkv"),
         (VIT, Prefix(rules=(("mlp", 2),)), "rule 'mlp' matches no parameter"),
-        (Classifier(), PREFIX, r"task.adapters.0.rules: the model has no Attention of jaxai.models.transformer"),
-        (Classifier(), PROMPT, r"task.adapters.0.rules: the model has no TransformerBlock of"),
+        (Classifier(), PREFIX, r"task.adapters.0.rules: the model has no jaxai.models.attention.Attention"),
+        (Classifier(), PROMPT, r"task.adapters.0.rules: the model has no jaxai.models.transformer.TransformerBlock"),
         (Transformed(), PROMPT, r"block0 is transformed by flax as a whole.*\(TransformerBlock\(remat=True\)"),
         (Transformed(scan=True), PROMPT, "block0 is transformed by flax as a whole"),
     ],
