@@ -5,6 +5,10 @@ jaxai train experiments/icons_clip.py:scratch
 
 Needs the extra `text`. MiniLM stays as it is: what is learned are the projections and, more slowly, MobileNetV2.
 `scratch()` has a small Vision Transformer and one that reads the bytes of a name, both from initial values.
+
+Of the names of 247 other icons the right one is found for 25.4 % (23.9-27.1), MRR 0.358 (0.351-0.372), mean (range) of
+seeds 0-2; 149 steps, about 190 s of one core of a 2-core Intel Xeon at 2.5 GHz; 25,215,233 parameters. From scratch,
+seed 0, 2.0 % and MRR 0.051: 951 pairs are too few.
 """
 
 import dataclasses

