@@ -6,7 +6,9 @@ Needs the extra `text`, and trains its vocabulary on first use. On bytes, of whi
 
 jaxai train experiments/bert_pretrain.py:on_bytes
 
-No figure yet.
+Of subwords, seed 0, on held-out plays and chapters: perplexity 333 of a masked subword, 13.5 % of them right, which is
+little more than how frequent each is; 1,000 steps, about 200 s of one core of a 2-core Intel Xeon at 2.5 GHz; 954,786
+parameters.
 """
 
 from typing import Any

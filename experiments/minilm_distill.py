@@ -6,7 +6,9 @@ The same student without its teacher:
 
 jaxai train experiments/minilm_distill.py:alone
 
-No figure yet.
+88.1 % (87.1-88.9) of 684 other tweets right, and alone 86.6 % (86.3-87.3), mean (range) of seeds 0-2, the teacher being
+that of seed 0 with 95.3 %; 325 steps, about 105 s of one core of a 2-core Intel Xeon at 2.5 GHz, alone 30 s; 4,312,322
+parameters to the teacher's 22,566,146.
 """
 
 import dataclasses

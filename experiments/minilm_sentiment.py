@@ -1,8 +1,11 @@
 """MiniLM on tweets: full fine-tuning, against adapting it by few parameters. Weights and tweets come on first use.
 
+jaxai train experiments/minilm_sentiment.py
 jaxai train experiments/minilm_sentiment.py:lora
 
-The others are `full` (which is the default), `frozen`, `houlsby`, `prompt`, `prefix`, `bitfit` and `gradual`.
+The first trains all of it; further variants are `frozen`, `houlsby`, `prompt`, `prefix`, `bitfit` and `gradual`. With seed 0,
+of 684 other tweets: all 95.3 % right, LoRA 94.0 % by 0.3 % of the parameters, the head alone 87.0 %; 163 steps, 34 to
+125 s of one core of a 2-core Intel Xeon at 2.5 GHz; 22,566,146 parameters. A table is in `experiments/README.md`.
 """
 
 import dataclasses
