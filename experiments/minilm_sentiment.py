@@ -3,9 +3,10 @@
 jaxai train experiments/minilm_sentiment.py
 jaxai train experiments/minilm_sentiment.py:lora
 
-The first trains all of it; further variants are `frozen`, `houlsby`, `prompt`, `prefix`, `bitfit` and `gradual`. With seed 0,
-of 684 other tweets: all 95.3 % right, LoRA 94.0 % by 0.3 % of the parameters, the head alone 87.0 %; 163 steps, 34 to
-125 s of one core of a 2-core Intel Xeon at 2.5 GHz; 22,566,146 parameters. A table is in `experiments/README.md`.
+The first trains all of it; further variants are `frozen`, `houlsby`, `prompt`, `prefix`, `bitfit` and `gradual`.
+With seed 0, of 684 other tweets: all 95.3 % right, LoRA 94.0 % by 0.3 % of the parameters, the head alone 87.0 %; 163
+steps, 34 to 125 s of one core of a 2-core Intel Xeon at 2.5 GHz; 22,566,146 parameters. A table is in
+`experiments/README.md`.
 """
 
 import dataclasses

@@ -5,8 +5,8 @@ jaxai train experiments/movielens_two_tower.py
 The last and the one before of each user's films are ranked among all that the user had not rated; `popular-hr@10` and
 its like are what ranking those by the number of their ratings gives.
 
-Of seed 0, on the test, HR@10 14.8 % and NDCG@10 7.2 %, by popularity 8.4 and 4.3 %; the evaluation with the best NDCG of
-the films before, step 768 of 1,150; 165 s of one core of a 2-core Intel Xeon at 2.5 GHz; 236,128 parameters.
+Of seed 0, on the test, HR@10 14.8 % and NDCG@10 7.2 %, by popularity 8.4 and 4.3 %; the evaluation with the best NDCG
+of the films before, step 768 of 1,150; 165 s of one core of a 2-core Intel Xeon at 2.5 GHz; 236,128 parameters.
 """
 
 from jaxai import Best, Epochs, Experiment, Pipeline, optim
