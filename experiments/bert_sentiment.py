@@ -9,8 +9,8 @@ jaxai train experiments/bert_sentiment.py:scratch
 On bytes, without the extra `text`, from `bert_pretrain.py:on_bytes`: `bert_sentiment.py:on_bytes`.
 
 With seed 0, of 684 other tweets 83.6 % right, from scratch 82.3 %; of 2,022 other sentences of reviews 75.2 %, from
-scratch 77.0 %. So three minutes of pre-training do not help yet. 998 steps, about 65 s of one core of a 2-core Intel Xeon at
-2.5 GHz; 934,018 parameters.
+scratch 77.0 %. So three minutes of pre-training do not help yet. 998 steps, about 65 s of one core of a 2-core Intel
+Xeon at 2.5 GHz; 934,018 parameters.
 """
 
 import dataclasses
