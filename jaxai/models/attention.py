@@ -118,11 +118,16 @@ class Dropout(nn.Module):
 
 def random_bytes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """uint8 of `shape`, by XLA's own generator from a key of JAX's."""
-    data = jax.random.key_data(key).reshape(-1)
-    key, num = jax.random.wrap_key_data(jnp.resize(data, (4,)), impl="rbg"), math.prod(shape)
+    num = math.prod(shape)
+
+    # For one key after the other where keys are mapped: JAX would draw for all of them from the first.
+    @jax.custom_batching.sequential_vmap
+    def draw(data: jax.Array) -> jax.Array:
+        return jax.random.bits(jax.random.wrap_key_data(data, impl="rbg"), (-(-num // 4),), jnp.uint32)
+
     # Four of each word: asked for bytes, the generator makes a word for every one of them, and its bytes in their order
     # are several times slower to take apart on CPUs than the four of all words one after the other.
-    words = jax.random.bits(key, (-(-num // 4),), jnp.uint32)
+    words = draw(jnp.resize(jax.random.key_data(key).reshape(-1), (4,)))
     return jnp.concatenate([(words >> shift).astype(jnp.uint8) for shift in (0, 8, 16, 24)])[:num].reshape(shape)
 
 

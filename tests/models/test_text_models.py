@@ -237,6 +237,13 @@ def test_dropout_keeps_its_share_and_the_mean():
     np.testing.assert_array_equal(0 * x, Dropout(1.0).apply({}, x, True, rngs={"dropout": jax.random.key(0)}))
 
 
+def test_random_bytes_of_mapped_keys_are_those_of_each():
+    keys = jax.random.split(jax.random.key(0), 3)
+    mapped = jax.vmap(lambda key: random_bytes(key, (2, 5)))(keys)
+    np.testing.assert_array_equal(mapped, np.stack([random_bytes(key, (2, 5)) for key in keys]))
+    assert len(np.unique(mapped.reshape(3, -1), axis=0)) == 3
+
+
 def test_random_bytes_are_uniform():
     counts = np.bincount(random_bytes(jax.random.key(1), (256_000,)), minlength=256)
     assert ((counts - 1000) ** 2 / 1000).sum() < 350  # chi-square of 255 degrees: 1 in 20,000 is above
