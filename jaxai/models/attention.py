@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn.initializers import Initializer
 
+from jaxai.compat import multiplies_bfloat16
 from jaxai.core.errors import InputError
 
 
@@ -194,8 +195,11 @@ class Attention(nn.Module):
 
         Apart from the rest so that adapters can put learned keys and values before those of the tokens.
         """
+        dtype = query.dtype
+        if dtype == jnp.bfloat16 and not multiplies_bfloat16():
+            query, key, value = (each.astype(jnp.float32) for each in (query, key, value))
         if not (train and self.dropout):
-            return jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=causal)
+            return jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=causal).astype(dtype)
         groups = self.num_heads // key.shape[2]
         key, value = jnp.repeat(key, groups, axis=2), jnp.repeat(value, groups, axis=2)
         scores = jnp.einsum("bqhf,bkhf->bhqk", query, key).astype(jnp.float32) / np.sqrt(query.shape[-1])
@@ -204,7 +208,7 @@ class Attention(nn.Module):
         if mask is not None:
             scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
         weights = Dropout(self.dropout, name="dropout")(jax.nn.softmax(scores).astype(query.dtype), True)
-        return jnp.einsum("bhqk,bkhf->bqhf", weights, value)
+        return jnp.einsum("bhqk,bkhf->bqhf", weights, value).astype(dtype)
 
     def _project(self, x: jax.Array, context: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries [batch, length, head, feature], keys and values [batch, key, kv head, feature]."""
