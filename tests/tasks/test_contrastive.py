@@ -107,7 +107,7 @@ def test_the_scale_stops_at_a_hundred(learned):
     assert loss(high, make_batch(), jax.random.key(0), train=True).metrics["scale"].compute() == pytest.approx(100)
 
 
-@pytest.mark.slow
+@pytest.mark.experiments
 def test_several_devices_contrast_the_whole_batch():
     """Contrastive and ranking: losses, gradients and padded evaluations of one device, under PMap and Mesh."""
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}

@@ -141,7 +141,7 @@ def test_the_loss_of_gpt2_is_transformers():
     assert float(out.total / out.weight) == pytest.approx(want, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.experiments
 def test_several_devices_measure_what_one_does():
     """Steps, gradients and padded evaluations of rows of uneven lengths, under PMap and Mesh of eight devices."""
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"

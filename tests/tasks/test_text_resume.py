@@ -17,7 +17,7 @@ def runner(*asked) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.experiments
 @pytest.mark.parametrize("kind", ["pairs", "edited", "buckets"])
 def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path, kind):
     """Pairs are drawn, texts edited, words masked and batches arranged anew in each epoch, of 37 examples or fewer."""

@@ -115,7 +115,7 @@ def test_blocks_of_a_text_model_are_unfrozen_one_by_one(tmp_path):
     assert moved == [{"block1"}, {"block0", "block1"}, {"block0", "block1", "norm"}]
 
 
-@pytest.mark.slow
+@pytest.mark.experiments
 def test_several_devices_and_micro_batches_give_the_numbers_of_one():
     asked = [("one", 1), ("pmap", 2), ("mesh", 1)]
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
