@@ -38,7 +38,7 @@ from jaxai.tasks.sequence_to_sequence import SequenceToSequence
 from jaxai.tasks.token_classification import TokenClassification
 from jaxai.training.saved import open_run
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.experiments
 
 SIZES = {"vocab_size": 262, "dim": 32, "depth": 1, "num_heads": 2}
 RANDOM = random.Random(0)
