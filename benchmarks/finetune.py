@@ -7,8 +7,8 @@ each, after 1 that is not counted. With dropout of 0.1 (embeddings, attention, w
 without, at batch 16 and 32. `Trainer` also needs the package `accelerate`; where it is missing, that side is left out.
 
 What bounds it: matrix products, about half of a step. On the processor of `results/finetune.json`, PyTorch's reach 160
-to 182 GFLOP/s of one core, XLA's 155 to 175, but for one of the kernels' gradients (99); and the attention of a block
-with its gradients takes 15 ms to PyTorch's 11 at batch 16.
+to 182 GFLOP/s of one core, XLA's 155 to 175, but for one of the kernels' gradients (72 to 99); and the attention of a
+block with its gradients takes 15 ms to PyTorch's 11 at batch 16.
 
 Targets: at least 1.3 times the steps of `Trainer` with dropout, and 1.5 times without.
 """
