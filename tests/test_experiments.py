@@ -99,7 +99,8 @@ def small(experiment) -> list[str]:
                 source = pipeline.source
                 while hasattr(source, "source"):
                     source = source.source
-                chosen[flag[2:]] = f"{source.split.partition('[')[0]}[:20]"
+                if source.split != "train":  # who evaluates on a part of that, takes it from the whole
+                    chosen[flag[2:]] = f"{source.split.partition('[')[0]}[:20]"
     chosen |= {flag[2:]: "1steps" for flag in known if re.search(r"learning-rate\.warmup$", flag)}
     return [part for flag, value in chosen.items() for part in (f"--{flag}", value)]
 
