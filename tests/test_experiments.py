@@ -93,14 +93,16 @@ def small(experiment) -> list[str]:
     known = flags(experiment)
     chosen = {"duration": "2steps", "evaluate-every": "2steps", "log-every": "1steps", "train.batch-size": "8"}
     for name, pipeline in experiment.evals.items():
+        source = pipeline.source
+        while hasattr(source, "source"):
+            source = source.source
+        split = getattr(source, "split", "")
+        if split == "train":  # of which the evaluation takes a part, and not by its first examples
+            continue
         chosen[f"evals.{name}.batch-size"] = "16"
         for flag in known:
             if re.fullmatch(rf"--evals\.{name}\.source(\.source)*\.split", flag):
-                source = pipeline.source
-                while hasattr(source, "source"):
-                    source = source.source
-                if source.split != "train":  # who evaluates on a part of that, takes it from the whole
-                    chosen[flag[2:]] = f"{source.split.partition('[')[0]}[:20]"
+                chosen[flag[2:]] = f"{split.partition('[')[0]}[:20]"
     chosen |= {flag[2:]: "1steps" for flag in known if re.search(r"learning-rate\.warmup$", flag)}
     return [part for flag, value in chosen.items() for part in (f"--{flag}", value)]
 
