@@ -27,7 +27,6 @@ from jaxai.tasks import Classification
 from jaxai.training.checkpoint import retain
 from jaxai.training.history import Entry, best, patience_over
 from jaxai.training.loop import Loop
-from jaxai.training.traces import Traced
 from jaxai.training.watchdog import Watchdog
 
 from .conftest import make_arrays
@@ -201,18 +200,6 @@ def test_patience_counts_evaluations_without_improvement(tiny):
     assert over(0.5, 0.6, 0.605, 0.609)
     assert not over(0.5, 0.6, 0.605, 0.62)
     assert over(0.5, float("nan"), float("nan"))
-
-
-def test_a_recompilation_names_the_argument_that_changed():
-    begun = []
-    traced = Traced(lambda state, batch: (state, batch["x"].sum()), lambda: begun.append(len(begun)))
-    step = jax.jit(traced)
-    step({"w": np.zeros(2)}, {"x": np.zeros((4, 2), np.float32)})
-    step({"w": np.zeros(2)}, {"x": np.zeros((4, 2), np.float32)})
-    assert len(traced.signatures) == 1
-    step({"w": np.zeros(2)}, {"x": np.zeros((3, 2), np.float32)})
-    assert begun == [0, 1]
-    assert traced.last_change() == "batch/x was float32[4, 2], is float32[3, 2]"
 
 
 def test_the_loop_reports_a_recompilation(tiny, monkeypatch):

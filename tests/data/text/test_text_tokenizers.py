@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jaxai.core.errors import InputError
 from jaxai.data import packages
-from jaxai.data.text import BPE, Bytes, WordPiece, train_bpe, train_wordpiece
+from jaxai.data.text import BPE, Bytes, WordPiece
 from jaxai.data.text import library as opened_library
 from jaxai.data.text.library import PUBLISHED
 from jaxai.data.text.tokenizers import open_tokenizer, special
@@ -41,19 +41,6 @@ ODD = [
     "…—–-‘’“”«»¿¡§¶†‡•",  # noqa: RUF001
     "ǅ ß ẞ İ ı ſ Σίσυφος ΣΊΣΥΦΟΣ",  # noqa: RUF001
 ]
-TEXTS = [
-    "The cat sat on the mat; the cat sat.",
-    "A cat, a hat and a bat sat: naïve café?",
-    "the mat, the mats, matting",
-]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tokenizers")
-    train_bpe(TEXTS, 290, folder / "bpe.json")
-    train_wordpiece(TEXTS, 58, folder / "wordpiece.json")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -6,24 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from cats import TEXTS
 
 from jaxai.core.errors import InputError
 from jaxai.data.text import BPE, WordPiece, train_bpe, train_wordpiece
 from jaxai.data.text.training import WORDPIECE_SPECIAL
-
-TEXTS = [
-    "The cat sat on the mat; the cat sat.",
-    "A cat, a hat and a bat sat: naïve café?",
-    "the mat, the mats, matting",
-]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tokenizers")
-    train_bpe(TEXTS, 290, folder / "bpe.json")
-    train_wordpiece(TEXTS, 58, folder / "wordpiece.json")
-    return folder
 
 
 def test_training_bpe_makes_what_it_says(trained):
