@@ -74,7 +74,8 @@ def when_faulty(run: Path) -> float:
 
 def error_line(process: Process, run: Path) -> str:
     """The one line that the run ended with."""
-    lines = [line for line in process.err.read_text().splitlines() if line.startswith("jaxai: error: ")]
+    # Another thread's message, such as TensorStore's below, may stand in the same line.
+    lines = [line for line in process.err.read_text().splitlines() if "jaxai: error: " in line]
     assert len(lines) == 1, process.said()
     assert str(run) in lines[0], process.said()
     # TensorStore may print that a loop of Orbax is closed; what jaxai does must not show as a traceback.

@@ -2,6 +2,7 @@ import errno
 import io
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,3 +105,12 @@ def test_a_disk_that_is_full_at_the_end_is_a_storage_error(tmp_path, monkeypatch
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match=f"{tmp_path}: cannot be written: No space left"):
         writer.close()
+
+
+def test_a_disk_that_fills_up_is_a_storage_error_at_once(tmp_path, monkeypatch):
+    writer = TensorBoardWriter(tmp_path)
+    writer.write(TRAIN)
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        monkeypatch.setattr(writer, "_file", full)
+        with pytest.raises(StorageError, match=f"{tmp_path}: cannot be written: No space left"):
+            writer.write(TRAIN)
