@@ -42,14 +42,14 @@ def on_bytes() -> Experiment:
 def experiment(tokenizer: Any, length: int, mask: MaskTokens) -> Experiment:
     """Pre-training on pairs of sentences, `length` tokens together."""
     encoder = Bert(
-        vocab_size=mask.vocab_size, dim=128, depth=2, num_heads=2, max_length=length, pool="none", dropout=0.0
+        vocab_size=mask.vocab_size, dim=128, depth=2, num_heads=2, max_length=length, rotary=1e4, pool="none"
     )
     return Experiment(
         task=MaskedLanguageModel(encoder=encoder, augment=(mask,), next_sentence=True),
         train=Pipeline(source=pairs("train", tokenizer, length), batch_size=32),
         evals={"test": Pipeline(source=pairs("test", tokenizer, length), batch_size=64)},
-        optimizer=optim.muon(optim.WarmupCosine(peak=1e-2, warmup=Steps(80)), weight_decay=0.01, clip_norm=1.0),
-        duration=Steps(1000),
+        optimizer=optim.adamw(optim.WarmupCosine(peak=2e-3, warmup=Steps(200)), weight_decay=0.01, clip_norm=1.0),
+        duration=Steps(4000),
         evaluate_every=Steps(1000),
     )
 

@@ -47,7 +47,14 @@ def scratch(tokenizer: Any = TOKENIZER, vocab_size: int = 4000, length: int = 48
         return Texts(Tfds(name, split=split), tokenizer=tokenizer, length=length, specials=True)
 
     model = Bert(
-        vocab_size=vocab_size, dim=128, depth=2, num_heads=2, max_length=max_length, num_classes=2, dropout=0.1
+        vocab_size=vocab_size,
+        dim=128,
+        depth=2,
+        num_heads=2,
+        max_length=max_length,
+        rotary=1e4,
+        num_classes=2,
+        dropout=0.1,
     )
     return Experiment(
         task=Classification(model=model, inputs="tokens", further=("segments",)),

@@ -160,6 +160,41 @@ def test_logits_and_gradients_are_transformers(case, train):
         np.testing.assert_allclose(value, grads[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+def test_rotary_positions_of_an_encoder_are_roformers():
+    """Features and gradients; of its features each pair that is turned stands together, of ours in two halves."""
+    import torch
+
+    settings = {**THEIRS, "intermediate_size": 96, "max_position_embeddings": 12}
+    theirs = network("RoFormerModel", config("RoFormerConfig", **settings))
+    theirs.encoder.embed_positions.weight.data = theirs.encoder.embed_positions.create_weight().double()
+    given = {"attention_mask": VALID.astype(np.int64), "token_type_ids": TYPES.astype(np.int64)}
+    given = {key: torch.from_numpy(value) for key, value in given.items()}
+    out = theirs(input_ids=torch.from_numpy(TOKENS.astype(np.int64)), **given).last_hidden_state
+    weights = np.random.default_rng(1).standard_normal(out.shape) * VALID[:, :, None]
+    (out * torch.from_numpy(weights)).sum().backward()
+    halves = np.concatenate([6 * head + np.r_[0:6:2, 1:6:2] for head in range(4)])
+
+    def in_halves(name: str, value: Any) -> np.ndarray:
+        return value.detach().numpy()[halves] if ".query." in name or ".key." in name else value.detach().numpy()
+
+    learned = {name: value for name, value in theirs.named_parameters() if value.grad is not None}
+    with jax.enable_x64(True):
+        model = Bert(**SMALL, max_length=12, rotary=1e4, pool="none")
+        loaded = load_pretrained(model, {name: in_halves(name, value) for name, value in learned.items()})
+
+        def ours(params: Any) -> jax.Array:
+            x = model.apply({"params": params}, TOKENS, segments=VALID.astype(np.int32), types=TYPES)
+            return x * VALID[:, :, None]
+
+        params = jax.tree.map(lambda leaf: leaf.astype(np.float64), loaded.variables["params"])
+        np.testing.assert_allclose(ours(params), out.detach().numpy() * VALID[:, :, None], rtol=1e-4, atol=1e-5)
+        grads = jax.grad(lambda params: jnp.sum(ours(params) * weights))(params)
+        found = to_published(model, {"params": grads}, layout=loaded.layout)
+    assert found.keys() == learned.keys()
+    for name, value in found.items():
+        np.testing.assert_allclose(value, in_halves(name, learned[name].grad), rtol=1e-3, atol=1e-4, err_msg=name)
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_recurrent_layers_are_pytorchs(cell, reverse):

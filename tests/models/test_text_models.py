@@ -29,6 +29,7 @@ DECODERS = {
 SMALL = {"vocab_size": VOCAB, "dim": 8, "pad": 0, "num_classes": 3}
 ENCODERS = {
     "bert": Bert(**SMALL, depth=2, num_heads=2),
+    "bert, rotary": Bert(**SMALL, depth=1, num_heads=2, rotary=1e4),
     "bert, mean": Bert(**SMALL, depth=1, num_heads=2, pool="mean"),
     "albert": albert(**SMALL, depth=2, num_heads=2, embedding_dim=4),
     "lstm": RecurrentEncoder(**SMALL, features=6, depth=2),
