@@ -171,12 +171,12 @@ def flip(path: Path) -> None:
         (
             "features.json",
             lambda path: path.write_text("{"),
-            ("train.name: 'digits' in damaged cannot be read", "delete"),
+            ("train.source.name: 'digits' in damaged cannot be read", "delete"),
         ),
         (
             "dataset_info.json",
             lambda path: path.write_text("{"),
-            ("train.name: 'digits' in damaged cannot be read", "delete"),
+            ("train.source.name: 'digits' in damaged cannot be read", "delete"),
         ),
     ],
     ids=["byte flipped", "truncated", "empty", "deleted", "features torn", "info torn"],

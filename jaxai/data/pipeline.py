@@ -59,7 +59,7 @@ class Pipeline:
         if self.batch_size % num_processes:
             what = f"{self.batch_size} does not divide by the {num_processes} processes"
             raise InputError(f"{field}.batch_size", what, _nearest_multiple(self.batch_size, num_processes))
-        source = open_source(self.source, field)
+        source = open_source(self.source, f"{field}.source")
         spec = example_spec(source, field)
         if "index" in spec or "mask" in spec:
             name = "index" if "index" in spec else "mask"

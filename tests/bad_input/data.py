@@ -5,12 +5,12 @@ from __future__ import annotations
 from tests.bad_input.cases import case
 
 SOURCES = [
-    case("train=pipe('digits')", "train: 'digits' is text, not a dataset", "Tfds('digits')"),
-    case("train=pipe({'image': [1]})", "train: is a dict, not a dataset", "Arrays({...})"),
-    case("train=pipe(3)", "train: int is not a dataset", "__len__ and __getitem__"),
+    case("train=pipe('digits')", "train.source: 'digits' is text, not a dataset", "Tfds('digits')"),
+    case("train=pipe({'image': [1]})", "train.source: is a dict, not a dataset", "Arrays({...})"),
+    case("train=pipe(3)", "train.source: int is not a dataset", "__len__ and __getitem__"),
     case("train=pipe(Arrays({}))", "arrays: is empty", '{"image": images, "label": labels}'),
-    case("train=pipe(data(num=0))", "train: has no examples"),
-    case("evals={'test': pipe(data(num=0))}", "evals.test: has no examples"),
+    case("train=pipe(data(num=0))", "train.source: has no examples"),
+    case("evals={'test': pipe(data(num=0))}", "evals.test.source: has no examples"),
     case("train=pipe(data(label=np.zeros(5)))", "arrays: have different numbers of examples", "'label' has 5"),
     case("train=pipe(data(label=3))", "arrays: 'label' is one number, not an array"),
     case("train=pipe(data(label=['cat'] * 24))", "arrays: arrays: label holds text, not numbers", "encode it first"),
@@ -62,10 +62,14 @@ LATER = [
 
 #: Chosen rows, data on the device, and channels that an augmentation cannot take.
 CHOSEN = [
-    case("train=pipe(Subset(data(), (3, 24)))", "train.indices.1: 24 is no row of a dataset of 24", "0 to 23"),
+    case("train=pipe(Subset(data(), (3, 24)))", "train.source.indices.1: 24 is no row of a dataset of 24", "0 to 23"),
     case("train=pipe(Subset(data(), [3]))", "indices: must be a tuple, is [3]"),
-    case("train=pipe(PartlyLabelled(data(), per_class=9))", "train.per_class: 9 examples of class 0, which has 8"),
-    case("train=pipe(PartlyLabelled(data(label=None)))", "train.source: has no 'label'", "one integer an example"),
+    case(
+        "train=pipe(PartlyLabelled(data(), per_class=9))", "train.source.per_class: 9 examples of class 0, which has 8"
+    ),
+    case(
+        "train=pipe(PartlyLabelled(data(label=None)))", "train.source.source: has no 'label'", "one integer an example"
+    ),
     case("train=pipe(PartlyLabelled(data(), labelled_share=2.0))", "labelled_share: 2.0 is not between 0 and 1"),
     case("train=pipe(Tfds('digits'), resident=True)", "train.resident: the source is not in memory", "cache=True"),
     case(
@@ -78,7 +82,7 @@ CHOSEN = [
 
 #: Beside `cut`, a folder of four pictures of which the third is cut off, and `empty`, one of whose classes has none.
 PICTURES = [
-    case("train=pipe(ImageFolder('empty')), evals={}", "train.path: empty/b has no images", "known: .png .jpg"),
+    case("train=pipe(ImageFolder('empty')), evals={}", "train.source.path: empty/b has no images", "known: .png .jpg"),
     case("train=pipe(ImageFolder('cut')), evals={}", "train: example 2: cannot be read: path: cut/b/0.jpg cannot be"),
     case(
         "train=pipe(RandomCropped(ImageFolder('cut', decode=False), size=4)), evals={}",
@@ -104,12 +108,20 @@ PICTURES = [
 ]
 
 PREPARED = [
-    case("train=pipe(Tfds('digist'))", "train.name: 'digist' is not a dataset", "did you mean 'digits'?"),
-    case("train=pipe(Tfds('mnist'))", "train.name: 'mnist' is not prepared in", "jaxai prepare mnist"),
-    case("train=pipe(Tfds('imdb_reviews'))", "train.name: 'imdb_reviews' is not prepared in", "tfds build imdb_re"),
-    case("train=pipe(Tfds('digits:9.0.0'))", "train.name: 'digits:9.0.0' is not prepared", "prepared: digits/1.0.0"),
-    case("train=pipe(Tfds('digits', split='tset'))", "train.split: digits has no split 'tset'", "mean 'test'?"),
-    case("train=pipe(Tfds('digits', split='test[:0%]'))", "train.split: 'test[:0%]' of digits has no examples"),
-    case("train=pipe(Tfds('digits', split='test[9'))", "train.split: 'test[9' cannot be read", "train[:80%]"),
-    case("train=pipe(Tfds('digits', fields=('lable',)))", "train.fields: digits has no field 'lable'", "'label'?"),
+    case("train=pipe(Tfds('digist'))", "train.source.name: 'digist' is not a dataset", "did you mean 'digits'?"),
+    case("train=pipe(Tfds('mnist'))", "train.source.name: 'mnist' is not prepared in", "jaxai prepare mnist"),
+    case(
+        "train=pipe(Tfds('imdb_reviews'))", "train.source.name: 'imdb_reviews' is not prepared in", "tfds build imdb_re"
+    ),
+    case(
+        "train=pipe(Tfds('digits:9.0.0'))",
+        "train.source.name: 'digits:9.0.0' is not prepared",
+        "prepared: digits/1.0.0",
+    ),
+    case("train=pipe(Tfds('digits', split='tset'))", "train.source.split: digits has no split 'tset'", "mean 'test'?"),
+    case("train=pipe(Tfds('digits', split='test[:0%]'))", "train.source.split: 'test[:0%]' of digits has no examples"),
+    case("train=pipe(Tfds('digits', split='test[9'))", "train.source.split: 'test[9' cannot be read", "train[:80%]"),
+    case(
+        "train=pipe(Tfds('digits', fields=('lable',)))", "train.source.fields: digits has no field 'lable'", "'label'?"
+    ),
 ]

@@ -185,10 +185,14 @@ TRACED = [
 
 #: What one's own dataset raises, or gives instead of what it should, before the first step.
 SOURCES = [
-    case("train=pipe(Source(length=fail))", "error: train: ", "OSError: [Errno 5] two lines: 'a/file'"),
-    case("train=pipe(Source(length=lambda: -1))", "error: train: ", "ValueError: __len__() should return >= 0"),
-    case("train=pipe(Source(length=lambda: 2.0))", "error: train: ", "TypeError: 'float' object cannot be interpreted"),
-    case("evals={'test': pipe(Source(length=fail))}", "error: evals.test: ", "OSError: [Errno 5] two lines"),
+    case("train=pipe(Source(length=fail))", "error: train.source: ", "OSError: [Errno 5] two lines: 'a/file'"),
+    case("train=pipe(Source(length=lambda: -1))", "error: train.source: ", "ValueError: __len__() should return >= 0"),
+    case(
+        "train=pipe(Source(length=lambda: 2.0))",
+        "error: train.source: ",
+        "TypeError: 'float' object cannot be interpreted",
+    ),
+    case("evals={'test': pipe(Source(length=fail))}", "error: evals.test.source: ", "OSError: [Errno 5] two lines"),
     case("train=pipe(Source(fail))", "train: example 0: cannot be read: OSError: [Errno 5] two lines: 'a/file'"),
     case("evals={'test': pipe(Source(fail))}", "evals.test: example 0: cannot be read: OSError: [Errno 5] two lines"),
     case("train=pipe(Source(lambda good: None))", "train: example 0: is NoneType, not a dict"),
@@ -206,10 +210,10 @@ SOURCES = [
     case("train=pipe(Fast(lambda good: good | {'label': 1}))", "train: batch() gave label with shape [] for 8 indices"),
     case("train=pipe(Fast(lambda good: {'label': good['label']}))", "train: example ", "has ['label'], the first has"),
     case("train=pipe(Opened(fail))", "error: train", "OSError: [Errno 5] two lines: 'a/file'"),
-    case("train=pipe(Opened(lambda: None))", "error: train: NoneType is not a dataset"),
+    case("train=pipe(Opened(lambda: None))", "error: train.source: NoneType is not a dataset"),
     case("train=pipe(Opened(lambda: {}['x']))", "error: train", "KeyError: 'x'"),
-    case("train=pipe(x for x in range(24))", "train: generator is not a dataset", "__len__ and __getitem__"),
-    case("train=pipe(Source)", "train: ", "not a"),
+    case("train=pipe(x for x in range(24))", "train.source: generator is not a dataset", "__len__ and __getitem__"),
+    case("train=pipe(Source)", "train.source: ", "not a"),
 ]
 
 #: Commands beside a good `GOOD.py`, a `notes.txt` and a `folder`; nothing is to change.
