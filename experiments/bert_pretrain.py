@@ -6,9 +6,11 @@ Needs the extra `text`, and trains its vocabulary on first use. On bytes, of whi
 
 jaxai train experiments/bert_pretrain.py:on_bytes
 
-Of subwords, seed 0, on held-out plays and chapters: perplexity 333 of a masked subword, 13.5 % of them right, which is
-little more than how frequent each is; 1,000 steps, about 200 s of one core of a 2-core Intel Xeon at 2.5 GHz; 954,786
-parameters.
+Of subwords, seed 0, on held-out plays and chapters: perplexity 40.9 of a masked subword, 33.3 % of them right, of the
+pairs 55.0 %; 4,000 steps, about 640 s of one core of a 2-core Intel Xeon at 2.5 GHz; 946,594 parameters. Of bytes, seed
+0: perplexity 8.8, 34.5 % right; 1,090 s; 464,392 parameters.
+
+Positions are rotary: with a table of them it learns little more than how frequent each subword is in so many steps.
 """
 
 from typing import Any
