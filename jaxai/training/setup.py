@@ -164,7 +164,7 @@ def _check_data(setup: Setup) -> None:
         try:
             check_source(setup.experiment.train.source)
         except InputError as error:
-            raise InputError(f"train.{error.field}", error.what, error.fix) from error
+            raise InputError(f"train.source.{error.field}", error.what, error.fix) from error
     check_batch(setup, setup.example, "train")
     for name, reader in setup.evals.items():
         for field in sorted(reader.spec.keys() & setup.reader.spec.keys()):

@@ -74,12 +74,12 @@ STARTS = [
     case("tokens(3, -1)", "train.tokens: token 2 of example 3 is -1", "vocabulary of 262"),
     case(
         "file(), lm(GPT2(**{**SIZES, 'vocab_size': 100}, max_length=16))",
-        "train.tokenizer: has 262 tokens, GPT2 a vocabulary of 100 (vocab_size=262",
+        "train.source.tokenizer: has 262 tokens, GPT2 a vocabulary of 100 (vocab_size=262",
     ),
     case(
         "Buckets(lines(Texts), lengths=(16,)),"
         "Classification(model=bert(num_classes=2, vocab_size=30522), inputs='tokens')",
-        "train.tokenizer: has 262 tokens, Bert a vocabulary of 30,522 (vocab_size=262",
+        "train.source.tokenizer: has 262 tokens, Bert a vocabulary of 30,522 (vocab_size=262",
     ),
     case("file(length=18)", "GPT2 inputs: sequences of 17 tokens, but it has 16 positions", "at least 17"),
     case(
@@ -92,15 +92,15 @@ STARTS = [
         "Seq2Seq",
         "sequences of 17 tokens, but it has 16 positions",
     ),
-    case("file('empty.txt')", "train.source.files: empty.txt is empty"),
-    case("file('none.txt')", "train.source.files: none.txt does not exist", "did you mean"),
-    case("lines(Texts, field='none')", "train.source: example 0 has no 'none', not text"),
-    case("Texts(JsonLines('void.jsonl'), tokenizer=Bytes(), length=9)", "train.source: example 1: 'text' is empty"),
-    case("Texts(JsonLines('bad.jsonl'), tokenizer=Bytes(), length=9)", "train.source.file: bad.jsonl line 2 is no"),
-    case("Texts(JsonLines('list.jsonl'), tokenizer=Bytes(), length=9)", "train.source.file: list.jsonl line 1 is no"),
-    case("Texts(JsonLines('empty.txt'), tokenizer=Bytes(), length=9)", "train.source.file: empty.txt is empty"),
-    case("lines(TaggedWords, classes=('A', 'B'))", "train.source: example 0: 'O' is none of the 2 classes"),
-    case("lines(Questions, length=8)", "train.length: 8 of 8 examples have answers beyond 8 tokens", "length=15"),
+    case("file('empty.txt')", "train.source.source.files: empty.txt is empty"),
+    case("file('none.txt')", "train.source.source.files: none.txt does not exist", "did you mean"),
+    case("lines(Texts, field='none')", "train.source.source: example 0 has no 'none', not text"),
+    case("Texts(JsonLines('void.jsonl'), tokenizer=Bytes(), length=9)", "train.source.source: example 1: 'text' is"),
+    case("Texts(JsonLines('bad.jsonl'), tokenizer=Bytes(), length=9)", "train.source.source.file: bad.jsonl line 2 is"),
+    case("Texts(JsonLines('list.jsonl'), tokenizer=Bytes(), length=9)", "train.source.source.file: list.jsonl line 1"),
+    case("Texts(JsonLines('empty.txt'), tokenizer=Bytes(), length=9)", "train.source.source.file: empty.txt is empty"),
+    case("lines(TaggedWords, classes=('A', 'B'))", "train.source.source: example 0: 'O' is none of the 2 classes"),
+    case("lines(Questions, length=8)", "train.source.length: 8 of 8 examples have answers beyond 8", "length=15"),
     case(
         "lines(TaggedWords, classes=('O', 'B-X')), TokenClassification(model=bert(pool='none', num_classes=3),"
         "tags=('O', 'B-X'))",
@@ -114,7 +114,7 @@ STARTS = [
     case(
         "lines(Texts), MaskedLanguageModel(encoder=bert(pool='none', vocab_size=150),"
         "augment=(MaskTokens(mask=3, vocab_size=262),))",
-        "train.t",
+        "train.source.tokenizer: has 262",
         "vocabulary of 150",
     ),
 ]  # fmt: skip
