@@ -69,7 +69,10 @@ class TensorBoardWriter:
         self._add(step=step, summary=self._library.summary.image(tag, image, dataformats="HWC"))
 
     def _add(self, **fields: Any) -> None:
-        """Appends an event, on the loop's own thread: tensorboardX's thread would end silently on a full disk."""
+        """Appends an event, on the loop's own thread: tensorboardX's would end on a full disk, and the loop not know.
+
+        Its `RecordWriter`, used directly, would either keep events back or wait for the disk at every one.
+        """
         data = self._library.proto.event_pb2.Event(wall_time=time.time(), **fields).SerializeToString()
         checksum, length = self._library.record_writer.masked_crc32c, struct.pack("<Q", len(data))
         frame = length + struct.pack("<I", checksum(length)) + data + struct.pack("<I", checksum(data))

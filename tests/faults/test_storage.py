@@ -78,6 +78,7 @@ def error_line(process: Process, run: Path) -> str:
     lines = [line for line in process.err.read_text().splitlines() if "jaxai: error: " in line]
     assert len(lines) == 1, process.said()
     assert str(run) in lines[0], process.said()
+    assert "tensorboardX" not in process.err.read_text(), process.said()
     # TensorStore may print that a loop of Orbax is closed; what jaxai does must not show as a traceback.
     assert "jaxai/" not in process.err.read_text().replace(lines[0], ""), process.said()
     return lines[0]
