@@ -32,9 +32,11 @@ JOIN_SECONDS = 300
 LEAD = 8
 """Steps that a process may dispatch before the first of them has ended."""
 _ANSWER_MILLISECONDS = 3_600_000
-_HEARD_MILLISECONDS = 60_000
+_HEARD_SECONDS = 60
 _count = itertools.count()
 _joined = threading.Event()
+_told = threading.Event()
+"""Whether an error of the first process, which ends them all, has been heard of here."""
 _handlers: list[Any] = []
 _runs: list[Peers] = []
 """The run under way, if there is one."""
@@ -86,7 +88,7 @@ def _service_lost() -> bool:
     run = _runs[-1] if _runs else None
     if not _joined.is_set() or (run is not None and run.done):
         return True
-    if run is None or not run.over:
+    if not _told.is_set() and (run is None or not run.over):
         name = run.name(0) if run is not None else "process 0"
         leave(RetryError(name, "is lost", "the job, started again, goes on from its last checkpoint"))
     return False  # it ends with an error of its own, which JAX's abort would hide
@@ -123,15 +125,26 @@ def from_primary(make: Callable[[], Any]) -> Any:
         return value
     answer = json.loads(client.blocking_key_value_get(key, _ANSWER_MILLISECONDS))
     if "error" in answer:
-        _all_heard(client, key)
+        _told.set()
+        # The first process ends as soon as it has this, perhaps before it has answered: no wait for that is endless.
+        thread = threading.Thread(target=_hear, args=(client, key), daemon=True)
+        thread.start()
+        thread.join(LOST_SECONDS / 4)
         raise InputError(*answer["error"])
     return answer["value"]
 
 
-def _all_heard(client: Any, key: str) -> None:
-    """Waits until every process knows of an error: the service that tells of it ends with the first."""
+def _hear(client: Any, key: str) -> None:
     with contextlib.suppress(Exception):
-        client.wait_at_barrier(f"{key}/heard", _HEARD_MILLISECONDS)
+        client.key_value_set(f"{key}/heard/{jax.process_index()}", "")
+
+
+def _all_heard(client: Any, key: str) -> None:
+    """Waits until every other process knows of an error: the service that tells of it ends with the first."""
+    until = time.monotonic() + _HEARD_SECONDS
+    with contextlib.suppress(Exception):
+        while len(client.key_value_dir_get(f"{key}/heard/")) < jax.process_count() - 1 and time.monotonic() < until:
+            time.sleep(BEAT_SECONDS / 10)
 
 
 class Peers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
 
 import jax
@@ -69,6 +71,61 @@ def test_alone_this_process_is_the_first_and_answers_itself():
     assert made == [1]
     with pytest.raises(InputError, match="field: what"):
         from_primary(lambda: (_ for _ in ()).throw(InputError("field", "what")))
+
+
+class Service:
+    """A coordination service of one error, whose first process ends before it has answered who has heard of it."""
+
+    def __init__(self):
+        self.values: dict[str, str] = {}
+        self.answers = threading.Event()
+
+    def blocking_key_value_get(self, key: str, _: int) -> str:
+        return json.dumps({"error": ["field", "what", "fix"]})
+
+    def key_value_set(self, key: str, value: str) -> None:
+        self.values[key] = value
+        self.answers.wait()
+
+    def key_value_dir_get(self, prefix: str) -> list[tuple[str, str]]:
+        return [(key, value) for key, value in self.values.items() if key.startswith(prefix)]
+
+
+def test_an_error_of_the_first_process_needs_no_answer_from_it(monkeypatch):
+    service = Service()
+    monkeypatch.setattr(distributed.compat, "coordination", lambda: service)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(distributed, "LOST_SECONDS", 0.1)
+    monkeypatch.setattr(distributed, "_told", threading.Event())
+    monkeypatch.setattr(distributed, "leave", lambda error: pytest.fail(f"it left with {error}"))
+    with pytest.raises(InputError, match="field: what"):
+        from_primary(lambda: pytest.fail("it asked itself"))
+    assert [key.rpartition("/heard/")[2] for key in service.values] == ["1"]
+    distributed._joined.set()
+    try:
+        assert not distributed._service_lost()  # the error of its own is what ends it
+    finally:
+        distributed._joined.clear()
+        service.answers.set()
+
+
+def test_an_error_of_the_first_process_waits_until_all_have_heard(monkeypatch):
+    service = Service()
+    service.answers.set()
+    monkeypatch.setattr(distributed.compat, "coordination", lambda: service)
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    monkeypatch.setattr(distributed, "BEAT_SECONDS", 0.01)
+    asked = []
+
+    def heard(prefix: str) -> list[tuple[str, str]]:
+        asked.append(prefix)
+        return [(f"{prefix}{process}", "") for process in range(min(len(asked), 2))]
+
+    monkeypatch.setattr(service, "key_value_dir_get", heard)
+    with pytest.raises(InputError, match="field: what"):
+        from_primary(lambda: (_ for _ in ()).throw(InputError("field", "what")))
+    assert len(asked) == 2
 
 
 def test_alone_what_is_asked_is_due_at_once_and_once():
