@@ -171,6 +171,7 @@ class Peers:
         if self._client is not None:
             self._thread.start()
             _runs[:] = [self]
+            _told.clear()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
