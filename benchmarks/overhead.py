@@ -91,8 +91,8 @@ def bare(experiment: Any) -> Iterator[Any]:
     from jaxai.training.setup import set_up
 
     setup = set_up(experiment)
-    state = setup.layout.init(setup.create, setup.example)
-    step = setup.layout.compile_step(setup.train_step())
+    state = setup.init()
+    step = setup.compiled_step()
     batch = jax.device_put(setup.example)
     while True:
         state, _ = step(state, batch)

@@ -58,8 +58,8 @@ class Steps:
 
         chosen = dataclasses.replace(experiment, parallel=PMap(devices=devices), reproducible=reproducible)
         setup = set_up(chosen)
-        self._state, self._batch = setup.layout.init(setup.create, setup.example), setup.example
-        self._step = setup.layout.compile_step(setup.train_step())
+        self._state, self._batch = setup.init(), setup.example
+        self._step = setup.compiled_step()
         began = time.perf_counter()
         self._advance(1)
         jax.block_until_ready(self._state)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from jaxai import commands
+from jaxai.core import allocator
 from jaxai.core.errors import InputError, JaxaiError, did_you_mean
 
 EXIT_CODES = (
@@ -58,6 +59,7 @@ def _run(arguments: list[str], as_given: list[str]) -> int:
     if overrides and target is not None and arguments.index(overrides[0]) < arguments.index(target):
         raise InputError(overrides[0], "stands before the experiment or run that it belongs to", "that comes first")
     known.overrides, known.as_given = overrides, as_given
+    allocator.keep_warm()  # before libraries start threads with memory of their own
     return known.run(known)
 
 

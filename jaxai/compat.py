@@ -87,3 +87,31 @@ def be_deterministic() -> None:
             " (set PJRT_NPROC=%s before starting)",
             threads,
         )
+
+
+def replace_lowering(
+    primitive: Any, platform: str, choose: Callable[[list[Any], Any, dict[str, Any], int], Callable[..., Any] | None]
+) -> None:
+    """Has JAX lower `primitive` on `platform` as the function that `choose` gives, or as ever where it gives None.
+
+    `choose(abstract arguments, abstract result, parameters, number of devices that the compiler cuts the program for)`.
+    """
+    from jax._src import sharding_impls  # the contexts have no public names
+    from jax._src.interpreters import mlir  # nor has the table of rules
+
+    table = mlir._platform_specific_lowerings[platform]
+    found = table[primitive] if primitive in table else mlir._lowerings[primitive]
+    usual: Any = getattr(found, "rule", found)
+
+    def num_parts(context: Any) -> int:
+        if isinstance(context, sharding_impls.SPMDAxisContext):
+            return 1 if set(context.manual_axes) == set(context.mesh.axis_names) else context.mesh.size
+        return getattr(context, "num_devices", None) or 1
+
+    def rule(ctx: Any, *args: Any, **params: Any) -> Any:
+        form = choose(list(ctx.avals_in), ctx.avals_out[0], params, num_parts(ctx.module_context.axis_context))
+        if form is None:
+            return usual(ctx, *args, **params)
+        return mlir.lower_fun(form, multiple_results=False)(ctx, *args)
+
+    mlir.register_lowering(primitive, rule, platform=platform)

@@ -19,6 +19,7 @@ PACKAGE = Path(jaxai.__file__).parent
 LAYERS = [
     {"core"},
     {"compat"},
+    {"forms"},
     {"models", "data", "metrics", "optim", "parallel", "log"},
     {"tasks"},
     {"experiment"},

@@ -22,17 +22,19 @@ def assign(rules: Rules[T], params: tree.Tree, default: T, field: str) -> tree.T
 
     Raises InputError for a rule that is no regular expression or matches nothing, naming `field`.
     """
+    values = by_path(rules, params, default, field)
+    return tree.map_paths(lambda path, _: values[path], params)
+
+
+def by_path(rules: Rules[T], params: tree.Tree, default: T, field: str) -> dict[str, T]:
+    """The same by path."""
     paths = list(tree.flatten(params))
     compiled = [(_compile(pattern, field), value) for pattern, value in rules]
     for pattern, _ in compiled:
         if not any(pattern.search(path) for path in paths):
             raise InputError(field, f"rule {pattern.pattern!r} matches no parameter", _nearest(pattern, paths))
 
-    def choose(path: str, leaf: Any) -> T:
-        del leaf
-        return next((value for pattern, value in compiled if pattern.search(path)), default)
-
-    return tree.map_paths(choose, params)
+    return {path: next((value for pattern, value in compiled if pattern.search(path)), default) for path in paths}
 
 
 def hits(rules: Rules[Any], params: tree.Tree) -> list[tuple[str, Any, list[str]]]:

@@ -121,18 +121,18 @@ class Reader:
         epoch, offset = divmod(start, self.num_examples)
         if offset + size <= self.num_examples and self._is_small and getattr(self.source, "full", True):
             return {name: array[offset : offset + size] for name, array in self._whole_epoch(epoch).items()}
-        batch, cut = self._read(self._order(start, size)), getattr(self.source, "cut", None)
+        batch, cut = self._read(self.order(start, size)), getattr(self.source, "cut", None)
         # By the examples of all processes, so that they cut alike.
-        return batch if cut is None else cut(batch, self._order(position, self.pipeline.batch_size))
+        return batch if cut is None else cut(batch, self.order(position, self.pipeline.batch_size))
+
+    def whole(self) -> Batch:
+        """All examples, in the order of the source."""
+        data = self._read(np.arange(self.num_examples, dtype=np.int32))
+        del data["index"]
+        return data
 
     def batches(self, position: int = 0) -> Iterator[Batch]:
         """Training batches from `position` on, without end."""
-        if self.pipeline.resident:
-            from jaxai.data import resident  # it imports JAX, which reading alone does not need
-
-            data = self._read(np.arange(self.num_examples, dtype=np.int32))
-            del data["index"]
-            return resident.batches(data, self._order, self.pipeline.batch_size, position)
         if self.in_memory:
             return map(self.at, itertools.count(position, self.pipeline.batch_size))
         import grain  # half a second, for sources that are read ahead only
@@ -190,7 +190,7 @@ class Reader:
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _order(self, start: int, size: int) -> np.ndarray:
+    def order(self, start: int, size: int) -> np.ndarray:
         """The examples [size] int32 at positions `start` onwards of the endless sequence."""
         parts = [indices for _, indices in self._parts(start, size)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -132,6 +132,10 @@ class Experiment:
     """Decides initial values, order of the data, augmentation and dropout."""
     parallel: Any = PMap()  # noqa: RUF009 - a frozen value
     """How to use several devices: `PMap()` or `Mesh(...)`."""
+    steps_per_call: int = 1
+    """Steps in one dispatch, where no record, evaluation or save comes between: for models whose steps are short."""
+    forms: Literal["fast", "plain"] = "fast"
+    """Whether operations take the forms that are fast on this backend, or XLA's own; equal up to rounding."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the model computes in; parameters are always float32."""
     accumulate: int = 1
@@ -196,6 +200,8 @@ class Experiment:
             raise InputError("seed", f"must be below 2^63, is {self.seed}")
         if self.accumulate < 1:
             raise InputError("accumulate", f"must be at least 1, is {self.accumulate}")
+        if self.steps_per_call < 1:
+            raise InputError("steps_per_call", f"must be at least 1, is {self.steps_per_call}")
         if self.train.batch_size % self.accumulate:
             what = f"{self.train.batch_size} does not divide into {self.accumulate} micro-batches"
             raise InputError("train.batch_size", what)

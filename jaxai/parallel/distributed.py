@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import itertools
 import json
+import math
 import os
 import signal
 import socket
@@ -154,6 +155,8 @@ class Peers:
         self.done = False
         """Whether the run has ended well in this process."""
         self.step = 0
+        self.stride = 1
+        """Steps that a dispatch may take."""
         """Steps for which this process has had its data, the last perhaps still to be dispatched; set by the loop."""
         self._process, self._num = jax.process_index(), jax.process_count()
         self._client: Any = compat.coordination() if self._num > 1 else None
@@ -222,11 +225,11 @@ class Peers:
                 self._client.key_value_set(f"{key}/here/{self._process}", "")
             undecided = what not in self._targets
             if undecided and is_primary() and len(self._client.key_value_dir_get(f"{key}/here/")) == self._num:
-                self._client.key_value_set(f"{key}/target", str(step + LEAD + 1))
+                self._client.key_value_set(f"{key}/target", str(step + LEAD * self.stride + 1))
             if what not in self._targets:
                 with contextlib.suppress(Exception):  # there is none yet
                     self._targets[what] = int(self._client.key_value_try_get(f"{key}/target"))
-            if self._targets.get(what) != step:
+            if self._targets.get(what, math.inf) > step:
                 return None
             del self._targets[what]
             self._acknowledged.discard(what)

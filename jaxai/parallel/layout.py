@@ -43,8 +43,23 @@ class Layout(Protocol):
         """A state restored onto `abstract` as steps take it."""
         ...
 
-    def compile_step(self, step: Callable[[State, Batch], tuple[State, Any]]) -> Callable[..., tuple[State, Any]]:
-        """The compiled training step; it takes host batches and consumes its state."""
+    def send(self, batch: Batch, dim: int = 0) -> Batch:
+        """A batch, or this process's share, on its way to the devices as steps take it, which is cut in `dim`."""
+        ...
+
+    def share(self, data: Any) -> Any:
+        """Arrays of the host, whole on every device."""
+        ...
+
+    def own_share(self, x: jax.Array) -> jax.Array:
+        """Of `x` [batch, ...], whole on every device, what the device at hand works on; inside a step."""
+        ...
+
+    def compile_step(self, step: Callable[..., tuple[State, Any]], dim: int = 0) -> Callable[..., tuple[State, Any]]:
+        """The compiled `step(state, shared, batch)`; it consumes its state.
+
+        Each device has all of `shared`, and its share of the batch that `send` gave, which is cut in `dim`.
+        """
         ...
 
     def compile_evaluation(self, step: Callable[[Any, Batch, Any], Any]) -> Callable[[Any, Batch, Any], Any]:

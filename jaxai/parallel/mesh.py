@@ -1,8 +1,9 @@
-"""Named meshes: `jax.jit` over `NamedSharding`s; data parallel over `data`, state sharded over `fsdp`."""
+"""Named meshes: `jax.jit` over `NamedSharding`s; data parallel, fully sharded, tensor parallel, and their products."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,54 +11,68 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxai.core import rules, tree
 from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
 from jaxai.parallel.layout import Device, all_devices, in_lockstep
+from jaxai.parallel.placing import Placing
 
-BATCH = PartitionSpec(("data", "fsdp"))
+AXES = ("data", "fsdp", "tensor")
+BATCH_AXES = ("data", "fsdp")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mesh:
-    """A mesh of `data` x `fsdp` devices: the batch is cut over both, the state over `fsdp`.
+    """A mesh of `data` x `fsdp` x `tensor` devices.
 
-    BatchNorm sees the whole batch.
+    The batch is cut over `data` and `fsdp`, the state over `fsdp` and `tensor`. What a step computes follows: the
+    compiler puts every activation where its inputs are, and adds the communication. BatchNorm sees the whole batch.
     """
 
     data: int = -1
-    """Devices along the data axis; -1 takes what the other axis leaves."""
+    """Devices along the data axis; -1 takes what the other axes leave."""
     fsdp: int = 1
     """Devices over which parameters and optimizer state are cut (fully sharded data parallelism, ZeRO-3)."""
+    tensor: int = 1
+    """Devices over which the inside of a layer is cut (Shoeybi et al. 2019, "Megatron-LM")."""
     rules: tuple[tuple[str, int | None], ...] = ()
     """Rules (regex, dim) saying which dim of a tensor is cut over `fsdp`, None for none; by default the largest that
     divides."""
+    tensor_rules: tuple[tuple[str, int | None], ...] | None = None
+    """Rules (regex, dim) saying which dim of a parameter is cut over `tensor`; by default Megatron's, for the
+    Transformers here: the heads of an attention, the inside of a feed-forward, the rows of a vocabulary."""
 
     def __post_init__(self):
         check_fields(self, "parallel.")
 
     def lay_out(self, mapped: bool = False) -> MeshLayout:
         devices = all_devices()
-        for name, size in (("data", self.data), ("fsdp", self.fsdp)):
-            if size != -1 and size < 1:
-                raise InputError(f"parallel.{name}", f"must be at least 1, or -1 for the rest, is {size}")
-        if self.data == -1 and self.fsdp == -1:
-            raise InputError("parallel", "only one axis can take the rest", "give data or fsdp a size")
-        known = max(self.data, 1) * max(self.fsdp, 1)
-        rest = len(devices) // known
-        if (-1 in (self.data, self.fsdp) and len(devices) % known) or known > len(devices):
-            fix = f"sizes that multiply to {len(devices)}"
-            raise InputError("parallel", f"a mesh of {known} does not fit the {len(devices)} devices here", fix)
-        shape = tuple(rest if size == -1 else size for size in (self.data, self.fsdp))
-        chosen = np.asarray(devices[: shape[0] * shape[1]]).reshape(shape)
+        shape = self._shape(len(devices))
+        chosen = np.asarray(devices[: math.prod(shape)]).reshape(shape)
         if jax.process_count() > 1 and chosen.size < len(devices):
             what = f"a mesh of {chosen.size} leaves some of {len(devices)} devices idle"
             raise InputError("parallel", what, "several processes use all")
-        if mapped and shape[1] > 1:
-            what = f"needs the whole state on every device, which fsdp={shape[1]} cuts"
-            raise InputError("reproducible", what, "fsdp=1")
-        mesh = jax.sharding.Mesh(chosen, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
-        return MeshLayout(mesh, self.rules, "data" if mapped and shape[0] > 1 else None)
+        for name, size in zip(AXES[1:], shape[1:], strict=True):
+            if mapped and size > 1:
+                what = f"needs the whole state on every device, which {name}={size} cuts"
+                raise InputError("reproducible", what, f"{name}=1")
+        mesh = jax.sharding.Mesh(chosen, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+        placing = Placing(mesh, self.rules, self.tensor_rules)
+        return MeshLayout(mesh, placing, "data" if mapped and shape[0] > 1 else None)
+
+    def _shape(self, num_devices: int) -> tuple[int, ...]:
+        """The sizes of the axes; raises InputError where they do not fit the devices."""
+        sizes = {name: getattr(self, name) for name in AXES}
+        for name, size in sizes.items():
+            if size != -1 and size < 1:
+                raise InputError(f"parallel.{name}", f"must be at least 1, or -1 for the rest, is {size}")
+        free = [name for name, size in sizes.items() if size == -1]
+        if len(free) > 1:
+            raise InputError("parallel", "only one axis can take the rest", f"give {' or '.join(free)} a size")
+        known = math.prod(size for size in sizes.values() if size != -1)
+        if known > num_devices or (free and num_devices % known):
+            fix = f"sizes that multiply to {num_devices}"
+            raise InputError("parallel", f"a mesh of {known} does not fit the {num_devices} devices here", fix)
+        return tuple(num_devices // known if size == -1 else size for size in sizes.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +80,7 @@ class MeshLayout:
     """`Mesh` on concrete devices."""
 
     mesh: jax.sharding.Mesh
-    rules: rules.Rules[int | None]
+    placing: Placing
     axis: str | None = None
 
     @property
@@ -74,26 +89,15 @@ class MeshLayout:
 
     @property
     def num_shards(self) -> int:
-        return self.mesh.size
+        return math.prod(self.mesh.shape[axis] for axis in BATCH_AXES)
 
     def init(self, create: Callable[..., Any], *args: Any) -> Any:
-        shardings = self.shardings(jax.eval_shape(create, *args))
+        shardings = self.placing.shardings(jax.eval_shape(create, *args))
         return jax.jit(create, out_shardings=shardings)(*args)
 
-    def shardings(self, state: Any) -> Any:
-        """The sharding of every leaf; optimizer slots and averages are cut like the parameters that they belong to."""
-        chosen = rules.assign(self.rules, state, -1, "parallel.rules") if self.rules else None
-        dims = chosen if chosen is not None else jax.tree.map(lambda _: -1, state)
-        leaves, treedef = jax.tree.flatten(state)
-        flat_dims = treedef.flatten_up_to(dims)
-        paths = list(tree.flatten(state))
-        cut = [self._sharding(*entry) for entry in zip(paths, leaves, flat_dims, strict=True)]
-        return jax.tree.unflatten(treedef, cut)
-
     def abstract(self, state: Any) -> Any:
-        return jax.tree.map(
-            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state, self.shardings(state)
-        )
+        placed = self.placing.shardings(state)
+        return jax.tree.map(lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), state, placed)
 
     def saveable(self, state: Any) -> Any:
         return state
@@ -101,25 +105,47 @@ class MeshLayout:
     def place(self, state: Any) -> Any:
         return state
 
-    def compile_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    def send(self, batch: Any, dim: int = 0) -> Any:
+        """The share of this process as its part of the global batch; alone, the compiled function takes it as it is."""
+        sharding = self._batch(dim)
+        if jax.process_count() > 1:
+            return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+        return batch if self.devices[0].platform == "cpu" else jax.device_put(batch, sharding)
+
+    def share(self, data: Any) -> Any:
+        return jax.device_put(data, self._whole)
+
+    def own_share(self, x: jax.Array) -> jax.Array:
+        if self.axis is None:
+            return jax.lax.with_sharding_constraint(x, self._batch())
+        size = x.shape[0] // self.num_shards
+        return jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(self.axis) * size, size)
+
+    def compile_step(self, step: Callable[..., Any], dim: int = 0) -> Callable[..., Any]:
         # The state's shardings are read off the first state: it was born, or restored, with them.
         compiled: list[Callable[..., Any]] = []
 
-        def run(state: Any, batch: Any) -> Any:
+        def run(state: Any, shared: Any, batch: Any) -> Any:
             if not compiled:
                 held = jax.tree.map(lambda x: x.sharding, state)
-                mapped = self._mapped(step, (PartitionSpec(), BATCH), (PartitionSpec(), PartitionSpec()))
-                out = (held, self._whole)
-                compiled.append(jax.jit(mapped, in_shardings=(held, self._batch), out_shardings=out, donate_argnums=0))
-            return compiled[0](state, self._put(batch))
+                compiled.append(self.jit_step(step, held, dim))
+            return compiled[0](state, shared, batch)
 
         return in_lockstep(self.devices, run)
 
+    def jit_step(self, step: Callable[..., Any], held: Any, dim: int = 0) -> Any:
+        """`step(state, shared, batch)` under `jax.jit`, for a state with the shardings `held`."""
+        whole = PartitionSpec()
+        mapped = self._mapped(step, (whole, whole, _batch_spec(dim)), (whole, whole))
+        ins, outs = (held, self._whole, self._batch(dim)), (held, self._whole)
+        return jax.jit(mapped, in_shardings=ins, out_shardings=outs, donate_argnums=0)
+
     def compile_evaluation(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        mapped = self._mapped(step, (PartitionSpec(), BATCH, PartitionSpec()), PartitionSpec())
-        shardings = (None, self._batch, self._whole)
+        whole = PartitionSpec()
+        mapped = self._mapped(step, (whole, _batch_spec(), whole), whole)
+        shardings = (None, self._batch(), self._whole)
         compiled = jax.jit(mapped, in_shardings=shardings, out_shardings=self._whole, donate_argnums=2)
-        return in_lockstep(self.devices, lambda variables, batch, sums: compiled(variables, self._put(batch), sums))
+        return in_lockstep(self.devices, lambda variables, batch, sums: compiled(variables, self.send(batch), sums))
 
     def _mapped(self, step: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
         """`step` with the axis bound, if it is to be; every device then runs it on its own share."""
@@ -128,29 +154,13 @@ class MeshLayout:
         # What comes out is equal on all devices, which the check cannot see through exchanges between neighbours.
         return jax.shard_map(step, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
-    def _put(self, batch: Any) -> Any:
-        """The share of this process as its part of the global batch; alone, the compiled function takes it as it is."""
-        if jax.process_count() == 1:
-            return batch
-        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(self._batch, x), batch)
-
     @property
     def _whole(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())
 
-    @property
-    def _batch(self) -> NamedSharding:
-        return NamedSharding(self.mesh, BATCH)
+    def _batch(self, dim: int = 0) -> NamedSharding:
+        return NamedSharding(self.mesh, _batch_spec(dim))
 
-    def _sharding(self, path: str, leaf: Any, dim: int | None) -> NamedSharding:
-        size = self.mesh.shape["fsdp"]
-        if dim == -1:
-            divisible = [d for d in range(leaf.ndim) if leaf.shape[d] % size == 0 and leaf.shape[d] >= size]
-            dim = max(divisible, key=lambda d: leaf.shape[d], default=None) if size > 1 else None
-        elif dim is not None and (dim >= leaf.ndim or leaf.shape[dim] % size):
-            what = f"{path} {list(leaf.shape)} cannot be cut over fsdp={size} in dim {dim}"
-            raise InputError("parallel.rules", what, "choose a dim that divides, or None")
-        spec = [None] * leaf.ndim
-        if dim is not None:
-            spec[dim] = "fsdp"
-        return NamedSharding(self.mesh, PartitionSpec(*spec))
+
+def _batch_spec(dim: int = 0) -> PartitionSpec:
+    return PartitionSpec(*[None] * dim, BATCH_AXES)

@@ -63,11 +63,33 @@ class PMapLayout:
     def place(self, state: Any) -> Any:
         return self._over(self._local, state)
 
-    def compile_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    def send(self, batch: Any, dim: int = 0) -> Any:
+        if self.num_shards == 1:
+            # On CPU the host's arrays are the device's as they are, and asking for it costs more than it gives.
+            return batch if self.devices[0].platform == "cpu" else jax.device_put(batch, self.devices[0])
+        return self._cut(batch, dim)
+
+    def share(self, data: Any) -> Any:
+        return jax.device_put(data, self._whole(self._local))
+
+    def own_share(self, x: jax.Array) -> jax.Array:
+        if self.axis is None:
+            return x
+        size = x.shape[0] // self.num_shards
+        return jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(self.axis) * size, size)
+
+    def compile_step(self, step: Callable[..., Any], dim: int = 0) -> Callable[..., Any]:
         if self.num_shards == 1:
             return jax.jit(step, donate_argnums=0)
-        mapped = jax.pmap(step, AXIS, in_axes=(None, 0), out_axes=(None, None), devices=self._mapped, donate_argnums=0)
-        return in_lockstep(self.devices, lambda state, batch: mapped(state, self._cut(batch)))
+
+        def mapped(rank: jax.Array, *args: Any) -> Any:
+            del rank  # `jax.pmap` wants something that is cut, which a batch on the device already is not
+            return step(*args)
+
+        axes = {"in_axes": (0, None, None, dim), "out_axes": (None, None)}
+        compiled = jax.pmap(mapped, AXIS, devices=self._mapped, donate_argnums=1, **axes)
+        ranks = np.arange(len(self._local), dtype=np.int32)
+        return in_lockstep(self.devices, lambda *args: compiled(ranks, *args))
 
     def compile_evaluation(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.num_shards == 1:
@@ -75,9 +97,10 @@ class PMapLayout:
         mapped = jax.pmap(step, AXIS, in_axes=(None, 0, None), out_axes=None, devices=self._mapped, donate_argnums=2)
         return in_lockstep(self.devices, lambda variables, batch, sums: mapped(variables, self._cut(batch), sums))
 
-    def _cut(self, batch: Any) -> Any:
-        """[batch, ...] as [local device, batch / devices, ...]; a view of the host's memory."""
-        return jax.tree.map(lambda x: x.reshape(len(self._local), -1, *x.shape[1:]), batch)
+    def _cut(self, batch: Any, dim: int = 0) -> Any:
+        """[batch, ...] as [local device, batch / devices, ...], or so behind a dim of steps; views of the host."""
+        local = len(self._local)
+        return jax.tree.map(lambda x: x.reshape(*x.shape[:dim], local, -1, *x.shape[dim + 1 :]), batch)
 
     @property
     def _local(self) -> Sequence[Device]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxai import metrics
+from jaxai import forms, metrics
 from jaxai.core import rng, tree
 from jaxai.parallel import Layout
 from jaxai.parallel.tree_sum import num_virtual_shards, tree_sum
@@ -21,14 +21,24 @@ Values = dict[str, float | np.ndarray]
 class Evaluator:
     """The compiled evaluation of a task; its batch sizes are compiled once each."""
 
-    def __init__(self, task: Any, layout: Layout, *, seed: int, precision: str, reproducible: bool = False):
+    def __init__(
+        self,
+        task: Any,
+        layout: Layout,
+        *,
+        seed: int,
+        precision: str,
+        reproducible: bool = False,
+        choice: forms.Forms = "fast",
+    ):
         self._measure = make_eval_step(task, seed, precision)
         self._pictures = None
         if hasattr(task, "pictures"):
             key = rng.step_key(seed, "pictures", 0)  # the same at each evaluation, so that progress shows
-            self._pictures = jax.jit(lambda variables, batch: task.pictures(variables, batch, key))
+            pictures = jax.jit(lambda variables, batch: task.pictures(variables, batch, key))
+            self._pictures = forms.using(choice, pictures)
         self._axis, self._reproducible, self._num_devices = layout.axis, reproducible, layout.num_shards
-        self._compiled = layout.compile_evaluation(self._step)
+        self._compiled = forms.using(choice, layout.compile_evaluation(self._step))
 
     def pictures(self, variables: Mapping[str, Any], batch: Any) -> dict[str, np.ndarray]:
         """What the task makes of a batch for people to look at; none where it has no `pictures`."""

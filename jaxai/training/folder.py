@@ -8,6 +8,7 @@ results.json       the final metrics
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -31,6 +32,7 @@ from jaxai.training.checkpoint import saved_steps
 HARMLESS = (
     "duration", "evals", "parallel", "evaluate_every", "log_every", "checkpoint", "best", "early_stopping", "roll_back",
     "train.batch_size", "train.workers", "train.prefetch", "train.cache", "train.resident",
+    "steps_per_call", "forms",
 )  # fmt: skip
 _PACKAGES = (
     "jaxai-research", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tensorflow-datasets",
@@ -54,9 +56,21 @@ def check(folder: Path, experiment: Experiment, resume_anyway: bool) -> None:
     config = folder / "config.json"
     if config.exists():
         if saved:
-            _check_same(folder, read_json(config), encode(experiment), resume_anyway)
+            _check_same(folder, _completed(read_json(config), experiment), encode(experiment), resume_anyway)
     elif saved or any(path.is_file() and path.name != lock.NAME for path in folder.iterdir()):
         raise InputError(str(folder), "is not empty and holds no run", "choose another folder with --run")
+
+
+def _completed(config: Any, experiment: Experiment) -> Any:
+    """`config` with the fields that jaxai has gained since, where these are what they are by default."""
+    if not isinstance(config, dict):
+        return config
+    gained = {
+        field.name: encode(value)
+        for field in dataclasses.fields(experiment)
+        if field.name not in config and (value := getattr(experiment, field.name)) == field.default
+    }
+    return config | gained
 
 
 def _check_same(folder: Path, old: Any, new: Any, resume_anyway: bool) -> None:

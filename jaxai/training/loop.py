@@ -24,6 +24,7 @@ from jaxai.experiment.declaration import Experiment
 from jaxai.log import Display, NullDisplay, Writer
 from jaxai.parallel.distributed import Peers, is_primary
 from jaxai.training import history as past
+from jaxai.training.calls import Calls
 from jaxai.training.initial import initialize, load_start
 from jaxai.training.keeper import Keeper, finite
 from jaxai.training.lock import Lock
@@ -33,12 +34,12 @@ from jaxai.training.signals import Signals
 from jaxai.training.spikes import Spikes
 from jaxai.training.state import TrainState
 from jaxai.training.step import Packed
-from jaxai.training.traces import Traced, tracing
+from jaxai.training.traces import tracing
 from jaxai.training.watchdog import Watchdog
 
 
 class Step(NamedTuple):
-    """What the loop gives after each step."""
+    """What the loop gives after each dispatch, which is a step, or as many as `steps_per_call` says."""
 
     step: int
     """Steps taken."""
@@ -47,12 +48,12 @@ class Step(NamedTuple):
     state: TrainState
     """The state, until the next step consumes it."""
     packed: Packed
-    """The step's metrics, still on the device."""
+    """Metrics of the dispatch, still on the device."""
     evaluations: Mapping[str, float]
     """The latest evaluation: `{"test/accuracy": 0.98, ...}`; empty before the first."""
 
     def metrics(self) -> dict[str, Any]:
-        """The step's metrics; waits for the device."""
+        """Metrics of the dispatch, of several steps over all their examples; waits for the device."""
         return metrics.compute(self.packed.unpack())
 
 
@@ -78,8 +79,6 @@ class Loop:
         self._sink = Sink(writers, display or NullDisplay())
         self._title, self._folder = title, folder
         self._layout = self.setup.layout
-        self._traced, self._num_traces = Traced(self.setup.train_step(), lambda: self._watchdog.phase("compiling")), 0
-        self._train_step = self._layout.compile_step(self._traced)
         self._evaluate = self.setup.evaluator()
         self._signals, self._peers, self._primary = Signals(), Peers(), is_primary()
         self._watchdog = Watchdog(watchdog, self._peers.behind)
@@ -123,7 +122,7 @@ class Loop:
             if self.experiment.start_from is not None:  # what does not fit is known before anything is compiled
                 arrays, line = load_start(self.setup.abstract_state, self.experiment.start_from)
                 self._sink.display.note(line)
-            state = self._layout.init(self.setup.create, self.setup.example)
+            state = self.setup.init()
             state = initialize(state, arrays) if arrays else state
             self._take(state, {})
 
@@ -201,23 +200,26 @@ class Loop:
 
     def _steps(self) -> Iterator[Step]:
         total_steps, display = self.setup.total_steps, self._sink.display
-        batches = self.setup.reader.batches(self.position)
+        calls = self.setup.calls(self.position, lambda: self._watchdog.phase("compiling"))
+        self._peers.stride = self.experiment.steps_per_call
         log_every = self.setup.to_steps(self.experiment.log_every)
+        events = [every for every in (log_every, self._evaluate_every, self._save_every) if every is not None]
+        num_traces = 0
         display.status("compiling")
         while not self._boundary():
             before = time.perf_counter()
-            self._watchdog.phase("step" if self._num_traces else "compiling")
-            batch = next(batches)
-            waited = time.perf_counter() - before
+            self._watchdog.phase("step" if num_traces else "compiling")
             self._peers.step = self.step + 1
-            self.state, packed = self._train_step(self.state, batch)
-            self.step += 1
-            self.position += self.experiment.train.batch_size
+            until = min(total_steps - self.step, *(every - self.step % every for every in events))
+            self.state, packed, num_steps, waited = calls(self.state, until)
+            self.step += num_steps
+            self.position += num_steps * self.experiment.train.batch_size
             self._watchdog.dispatched(self.step, packed.vector)
             self._peers.dispatched(self.step, packed.vector)
-            self.log.add(packed, waited)
-            if len(self._traced.signatures) != self._num_traces:
-                self._compiled(time.perf_counter() - before)
+            self.log.add(packed, num_steps, waited)
+            if calls.num_traces != num_traces:
+                num_traces = calls.num_traces
+                self._compiled(calls, time.perf_counter() - before)
             if self.step % log_every == 0 or self.step == total_steps:
                 self.log.cut(self.step)
             display.advance(self.step)
@@ -246,15 +248,11 @@ class Loop:
             self._go_back(self._bad_since)
         return self.status != "training"
 
-    def _compiled(self, seconds: float) -> None:
-        """Says so, and why if it was not the first step."""
-        again = self._num_traces > 0
-        self._num_traces = len(self._traced.signatures)
-        if again:
-            self._sink.display.note(f"step {self.step:,}: recompiled, because {self._traced.last_change()}")
-        else:
-            self._sink.display.note(f"compiled in {seconds:.1f} s")
-            self._sink.display.status("training")
+    def _compiled(self, calls: Calls, seconds: float) -> None:
+        """Says so."""
+        text = calls.last_trace(seconds)
+        self._sink.display.note(text if text.startswith("compiled") else f"step {self.step:,}: {text}")
+        self._sink.display.status("training")
 
     def _evaluate_all(self) -> bool:
         """Runs all evaluations; whether the best metric improved."""

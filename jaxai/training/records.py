@@ -82,7 +82,7 @@ class _Interval:
     def fetch(self) -> np.ndarray | None:
         """The sums, after waiting for the device; raises InputError if a checkpoint's do not go with these."""
         for part in self.parts:
-            vector = np.asarray(part.vector)
+            vector = part.summed()
             if self.summed is not None and self.summed.shape != vector.shape:
                 what = f"its interval has {self.summed.size} numbers, a step has {vector.size}"
                 raise InputError(self.carried_from, what, "choose another folder with --run")
@@ -126,15 +126,15 @@ class TrainingLog:
         """Since the run began, resumed parts included."""
         return time.perf_counter() - self._start
 
-    def add(self, packed: Packed, waited: float) -> None:
-        """The metrics of one step, for which the loop waited `waited` seconds for data."""
+    def add(self, packed: Packed, num_steps: int, waited: float) -> None:
+        """The metrics of one dispatch, of `num_steps`, for which the loop waited `waited` seconds for data."""
         interval = self._current
         if self._structure is None:
             # The first call compiled: the clock of throughput starts behind it.
             self._structure = packed.structure
             interval.began = time.perf_counter()
         else:
-            interval.steps_timed += 1
+            interval.steps_timed += num_steps
             interval.waited += waited
         interval.parts.append(packed)
 

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 import optax
 
-from jaxai import compat
+from jaxai import compat, forms
+from jaxai.core import allocator
 from jaxai.core.call import Call
 from jaxai.core.duration import Duration, Minutes
 from jaxai.core.errors import InputError, did_you_mean
@@ -22,7 +23,9 @@ from jaxai.optim import Grouped, Optimizer
 from jaxai.parallel import Layout
 from jaxai.parallel.tree_sum import num_virtual_shards
 from jaxai.training import state as train_state
+from jaxai.training.calls import Calls, has_convolutions
 from jaxai.training.evaluate import Evaluator
+from jaxai.training.feed import open_feed
 from jaxai.training.state import TrainState
 from jaxai.training.step import StepOptions, make_train_step
 from jaxai.training.traces import tracing
@@ -75,10 +78,36 @@ class Setup:
         shards = num_virtual_shards(e.train.batch_size, num_devices, "train") if e.reproducible else None
         return StepOptions(e.seed, e.precision, e.accumulate, e.ema, e.on_nonfinite, shards, num_devices)
 
+    def init(self) -> TrainState:
+        """The state before the first step, where it lives."""
+        with forms.use(self.experiment.forms):
+            return self.layout.init(self.create, self.example)
+
+    def compiled_step(self) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
+        """The compiled training step for batches of the host, which consumes its state."""
+        step, layout = self.train_step(), self.layout
+
+        def alone(state: TrainState, _: Any, batch: Any) -> tuple[TrainState, Any]:
+            return step(state, batch)
+
+        compiled = forms.using(self.experiment.forms, layout.compile_step(alone))
+        return lambda state, batch: compiled(state, (), layout.send(batch))
+
+    def calls(self, position: int, on_trace: Callable[[], None]) -> Calls:
+        """Compiled steps over the training data from `position` on, as many a dispatch as the experiment says."""
+        e, step = self.experiment, self.train_step()
+        rolls = e.steps_per_call == 1 or self.layout.devices[0].platform != "cpu" or e.reproducible
+        if not rolls:
+            alone = make_train_step(e.task, self.optimizer, self.schedule, self.step_options, None)
+            rolls = not has_convolutions(alone, self.abstract_state, self.example)
+        feed = open_feed(self.reader, self.layout, position, e.steps_per_call)
+        return Calls(step, self.layout, feed, most=e.steps_per_call, rolls=rolls, choice=e.forms, on_trace=on_trace)
+
     def evaluator(self) -> Evaluator:
         """The evaluation of the experiment's task."""
         e = self.experiment
-        return Evaluator(e.task, self.layout, seed=e.seed, precision=e.precision, reproducible=e.reproducible)
+        settings = {"seed": e.seed, "precision": e.precision, "reproducible": e.reproducible, "choice": e.forms}
+        return Evaluator(e.task, self.layout, **settings)
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:
@@ -100,6 +129,7 @@ class Setup:
 
 def set_up(experiment: Experiment) -> Setup:
     """Opens the data, binds the devices and checks that everything fits; raises InputError where it does not."""
+    allocator.keep_warm()
     if experiment.reproducible:
         compat.be_deterministic()
     layout = experiment.parallel.lay_out(mapped=experiment.reproducible)
@@ -107,6 +137,7 @@ def set_up(experiment: Experiment) -> Setup:
     reader = experiment.train.open("train", seed=experiment.seed, **share)
     evals = {name: pipeline.open(f"evals.{name}", **share) for name, pipeline in experiment.evals.items()}
     _check_batches(experiment, layout)
+    _check_calls(experiment, reader)
     count = functools.partial(_to_steps, experiment, reader)
     total_steps = count("duration", experiment.duration)
     for name in ("evaluate_every", "log_every"):
@@ -127,6 +158,11 @@ def set_up(experiment: Experiment) -> Setup:
     setup = Setup(experiment, layout, reader, evals, total_steps, optimizer, schedule, example)
     _check_data(setup)
     return setup
+
+
+def _check_calls(experiment: Experiment, reader: Reader) -> None:
+    if experiment.steps_per_call > 1 and hasattr(reader.source, "cut"):
+        raise InputError("steps_per_call", "train.source gives batches of several lengths", "steps_per_call=1")
 
 
 def _to_steps(experiment: Experiment, reader: Reader, field: str, duration: Duration) -> int:

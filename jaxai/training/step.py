@@ -150,7 +150,8 @@ def _average(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:
 class Packed:
     """Metric states as one float32 vector: one array to dispatch and to fetch instead of dozens.
 
-    A single step's counts are far below 2^24 and exact; sums over steps are taken on the host in float64.
+    Of several steps in one dispatch it has a row each, [step, number]. A single step's counts are far below 2^24 and
+    exact; sums over steps are taken on the host in float64.
     """
 
     vector: jax.Array | np.ndarray
@@ -163,11 +164,16 @@ class Packed:
         return cls(vector, (treedef, tuple(leaf.shape for leaf in leaves)))
 
     def unpack(self) -> dict[str, Any]:
-        """The metric states, with numpy leaves; waits for the device."""
+        """The metric states, with numpy leaves, of several steps their sums; waits for the device."""
         treedef, shapes = self.structure
         sizes = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
-        parts = np.split(np.asarray(self.vector), sizes)
+        parts = np.split(self.summed(), sizes)
         return jax.tree.unflatten(treedef, [p.reshape(s) for p, s in zip(parts, shapes, strict=True)])
+
+    def summed(self) -> np.ndarray:
+        """The vector, of several steps their sum in float64; waits for the device."""
+        vector = np.asarray(self.vector)
+        return vector if vector.ndim == 1 else vector.sum(axis=0, dtype=np.float64)
 
     def tree_flatten(self) -> tuple[tuple[Any], Any]:
         return (self.vector,), self.structure

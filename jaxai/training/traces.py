@@ -20,12 +20,12 @@ class Traced:
         self._fn, self._on_trace = fn, on_trace
         self.signatures: list[dict[str, str]] = []
 
-    def __call__(self, state: Any, batch: Any) -> Any:
+    def __call__(self, state: Any, shared: Any, batch: Any) -> Any:
         self._on_trace()
         named = tree.flatten({"state": state, "batch": batch})
         self.signatures.append({name: f"{x.dtype}{list(x.shape)}" for name, x in named.items()})
         with tracing("task.loss"):
-            return self._fn(state, batch)
+            return self._fn(state, shared, batch)
 
     def last_change(self) -> str:
         """What was new in the last trace, such as `batch/image was uint8[64, 8], is uint8[32, 8]`."""

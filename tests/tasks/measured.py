@@ -15,8 +15,8 @@ from jaxai.training.setup import set_up
 def measure(experiment: jaxai.Experiment) -> dict[str, Any]:
     """Losses, gradient norms, final parameters and evaluation of all its steps, as JSON has them."""
     setup = set_up(experiment)
-    state = setup.layout.init(setup.create, setup.example)
-    step = setup.layout.compile_step(setup.train_step())
+    state = setup.init()
+    step = setup.compiled_step()
     measured = []
     for number in range(setup.total_steps):
         state, packed = step(state, setup.reader.batch(number))

@@ -42,7 +42,7 @@ def run(tmp_path_factory):
 def start(experiment, source):
     setup = set_up(experiment)
     arrays, line = load_start(setup.abstract_state, source)
-    state = initialize(setup.layout.init(setup.create, setup.example), arrays)
+    state = initialize(setup.init(), arrays)
     return tree.flatten(jax.device_get(state.variables())), line
 
 
@@ -88,6 +88,6 @@ def test_the_average_starts_with_the_parameters_in_buffers_of_its_own(run):
     folder, experiment, _ = run
     setup = set_up(dataclasses.replace(experiment, ema=0.9))
     arrays, _ = load_start(setup.abstract_state, str(folder))
-    state = initialize(setup.layout.init(setup.create, setup.example), arrays)
+    state = initialize(setup.init(), arrays)
     assert jax.tree.all(jax.tree.map(np.array_equal, state.ema, state.params))
-    setup.layout.compile_step(setup.train_step())(state, setup.example)  # donates its state: fails on shared buffers
+    setup.compiled_step()(state, setup.example)  # donates its state: fails on shared buffers

@@ -62,7 +62,7 @@ def run(monkeypatch):
         for step in range(1, 10):
             clock.now += host
             done = max(done, clock.now) + device
-            log.add(Packed(Vector(clock, done, packed.vector), packed.structure), 0.0)
+            log.add(Packed(Vector(clock, done, packed.vector), packed.structure), 1, 0.0)
             if step % 3 == 0:
                 log.cut(step)
         log.flush()

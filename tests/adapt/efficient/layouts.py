@@ -46,8 +46,8 @@ def run(parallel: str, accumulate: int) -> dict:
         freeze=("^base/",),
     )
     setup = set_up(experiment)
-    state = setup.layout.init(setup.create, setup.example)
-    step = setup.layout.compile_step(setup.train_step())
+    state = setup.init()
+    step = setup.compiled_step()
     measured = {}
     for number in range(2):
         state, packed = step(state, setup.reader.batch(number))

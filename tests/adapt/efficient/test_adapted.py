@@ -104,8 +104,8 @@ def test_blocks_of_a_text_model_are_unfrozen_one_by_one(tmp_path):
     optimizer = optim.sgd(0.1, momentum=0.0, multipliers=multipliers)
     task, freeze = LanguageModel(model=GPT), ("^(tokens|positions)/",)
     setup = set_up(experiment(task, TEXT, optimizer=optimizer, freeze=freeze, steps=3))
-    state = setup.layout.init(setup.create, setup.example)
-    step, moved = setup.layout.compile_step(setup.train_step()), []
+    state = setup.init()
+    step, moved = setup.compiled_step(), []
     for number in range(3):
         before = jax.device_get(state.params)
         state, _ = step(state, setup.reader.batch(number))

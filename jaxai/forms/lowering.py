@@ -1,0 +1,58 @@
+"""How operations of JAX become others where XLA's own are slow: rules of lowering, so that no model has to know.
+
+A rule takes effect in what is compiled under `use("fast")`, for CPUs, in float32, where it knows the operation; else
+the operation stays as it is. Gradients are operations too, so they need nothing of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxai import compat
+from jaxai.forms.choice import is_fast
+from jaxai.forms.conv_cpu import Conv
+from jaxai.forms.pool_cpu import Pool
+
+Form = Callable[..., jax.Array]
+
+
+@functools.cache
+def register() -> None:
+    """Has JAX ask here how to lower convolutions and max-pools for CPUs."""
+    for primitive, choose in (
+        (lax.conv_general_dilated_p, _conv),
+        (lax.reduce_window_max_p, _pool),
+        (lax.select_and_scatter_add_p, _pool_gradient),
+    ):
+        compat.replace_lowering(primitive, "cpu", functools.partial(_chosen, choose))
+
+
+def _chosen(
+    choose: Callable[..., Form | None], avals: Any, out: Any, params: dict[str, Any], parts: int
+) -> Form | None:
+    """The form to take instead of XLA's own."""
+    if not is_fast() or any(aval.dtype != jnp.float32 for aval in (*avals, out)):
+        return None
+    return choose([aval.shape for aval in avals], out.shape, params, parts)
+
+
+def _conv(shapes: list[tuple[int, ...]], out: tuple[int, ...], params: dict[str, Any], parts: int) -> Form | None:
+    return Conv(shapes[0], shapes[1], out, params).form(parts)
+
+
+def _pool(shapes: Any, out: Any, params: dict[str, Any], parts: int) -> Form | None:
+    del shapes, out, parts
+    pool = Pool.of(params)
+    return pool.forward if pool is not None else None
+
+
+def _pool_gradient(shapes: Any, out: Any, params: dict[str, Any], parts: int) -> Form | None:
+    del shapes, out, parts
+    pool = Pool.of(params) if params["select_prim"] is lax.ge_p else None
+    return pool.backward if pool is not None else None

@@ -1,0 +1,121 @@
+"""The compiled training step, one or several of them in a dispatch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxai import forms
+from jaxai.parallel import Layout
+from jaxai.training.feed import Fed, Feed
+from jaxai.training.step import Packed
+from jaxai.training.traces import Traced
+
+Step = Callable[[Any, Any], tuple[Any, Packed]]
+
+
+class Taken(NamedTuple):
+    """What a dispatch came to."""
+
+    state: Any
+    """The state after its steps."""
+    packed: Any
+    """Their metrics, as a `Packed`."""
+    num_steps: int
+    waited: float
+    """Seconds that it waited for data."""
+
+
+class Calls:
+    """Takes steps, up to `most` in one dispatch.
+
+    Where they `roll` they are a loop on the device: how many is a number that changes nothing compiled, and each has
+    the bits that it has in any other dispatch. Else `most` are compiled one behind the other, and fewer taken one by
+    one: convolutions are slow in a loop on CPU (jax issue 12868).
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        layout: Layout,
+        feed: Feed,
+        *,
+        most: int = 1,
+        rolls: bool = True,
+        choice: forms.Forms = "fast",
+        on_trace: Callable[[], None] = lambda: None,
+    ):
+        self._step, self._layout, self._feed = step, layout, feed
+        self._most, self._rolls, self._on_trace = most, rolls, on_trace
+        self._choice: forms.Forms = choice
+        self._room = 1
+        self._compiled: dict[int, Callable[..., Any]] = {}
+        self.traced: dict[int, Traced] = {}
+        """What was traced, by the number of steps that there is room for in a dispatch."""
+
+    @property
+    def num_traces(self) -> int:
+        """How often anything was traced, and then compiled."""
+        return sum(len(traced.signatures) for traced in self.traced.values())
+
+    def last_trace(self, seconds: float) -> str:
+        """What the last dispatch compiled, which took `seconds`, in words; and why, if not for the first time."""
+        traced = self.traced[self._room]
+        if len(traced.signatures) > 1:
+            return f"recompiled, because {traced.last_change()}"
+        several = f" {self._room} steps a dispatch" if self._room > 1 else ""
+        return f"compiled{several} in {seconds:.1f} s"
+
+    def __call__(self, state: Any, until: int) -> Taken:
+        """Takes at most `until` steps."""
+        num = min(until, self._most)
+        if not self._rolls and num < self._most:
+            num = 1
+        self._room = room = self._most if num > 1 else 1
+        began = time.perf_counter()
+        fed = self._feed.take(num, room)
+        waited = time.perf_counter() - began
+        if room not in self._compiled:
+            self._compiled[room] = self._compile(room)
+        state, packed = self._compiled[room](state, (np.int32(num), fed.shared), fed.cut)
+        return Taken(state, packed, num, waited)
+
+    def _compile(self, room: int) -> Callable[..., Any]:
+        self.traced[room] = Traced(self._one if room == 1 else self._several, self._on_trace)
+        return forms.using(self._choice, self._layout.compile_step(self.traced[room], dim=int(room > 1)))
+
+    def _one(self, state: Any, shared: Any, cut: Any) -> tuple[Any, Packed]:
+        return self._step(state, self._feed.batch(Fed(shared[1], cut), 0, 1))
+
+    def _several(self, state: Any, shared: Any, cut: Any) -> tuple[Any, Packed]:
+        num, fed = shared[0], Fed(shared[1], cut)
+
+        def step(number: Any, state: Any) -> tuple[Any, Packed]:
+            return self._step(state, self._feed.batch(fed, number, self._most))
+
+        if not self._rolls:
+            vectors = []
+            for number in range(self._most):
+                state, packed = step(number, state)
+                vectors.append(packed.vector)
+            return state, Packed(jnp.stack(vectors), packed.structure)
+        like: Packed = jax.eval_shape(step, 0, state)[1]
+
+        def body(number: Any, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+            state, packed = step(number, carry[0])
+            return state, carry[1].at[number].set(packed.vector)
+
+        # Of steps that are not taken the rows stay zero, which adds nothing to a sum.
+        rows = jnp.zeros((self._most, *like.vector.shape), like.vector.dtype)
+        state, rows = jax.lax.fori_loop(0, num, body, (state, rows))
+        return state, Packed(rows, like.structure)
+
+
+def has_convolutions(fn: Callable[..., Any], *args: Any) -> bool:
+    """Whether `fn(*args)` convolves images anywhere."""
+    return "conv_general_dilated" in str(jax.make_jaxpr(fn)(*args))
