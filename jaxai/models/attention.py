@@ -86,14 +86,20 @@ def rotate(x: jax.Array, positions: jax.Array, base: float) -> jax.Array:
 
 
 def rows_times(x: jax.Array, kernel: jax.Array, dimensions: Any, **settings: Any) -> jax.Array:
-    """A dense layer's product, of `x` [..., feature] as rows of one matrix.
+    """A dense layer's product, of `x` [..., feature] as rows of one matrix, with `kernel` [feature, ...].
 
     Of [batch, length, feature] XLA makes the kernel's gradient by turning one factor around first, which takes longer
     than the product itself on CPUs.
     """
     del dimensions  # always the last of `x` with the first of `kernel`
     product = jax.lax.dot_general(x.reshape(-1, x.shape[-1]), kernel, (((1,), (0,)), ((), ())), **settings)
-    return product.reshape(*x.shape[:-1], kernel.shape[1])
+    return product.reshape(*x.shape[:-1], *kernel.shape[1:])
+
+
+def dense(features: int | tuple[int, int], name: str, **settings: Any) -> nn.Module:
+    """A dense layer; its kernel is [feature, features], or of a pair [feature, parts, features of each]."""
+    make = nn.Dense if isinstance(features, int) else nn.DenseGeneral
+    return make(features, dot_general=rows_times, name=name, **settings)
 
 
 class Dropout(nn.Module):
@@ -137,7 +143,8 @@ class Attention(nn.Module):
 
     With fewer heads of keys and values than of queries, several queries share one (Ainslie et al. 2023). Parameters are
     `qkv` (queries, keys, values, in this order) where a sequence looks at itself with as many heads of each, else
-    `query` and `kv`; and `out`.
+    `query` and `kv`; and `out`. The kernel of `qkv` is [feature, 3, feature], that of `kv` [feature, 2, feature of a kv
+    head x kv heads]: so whole heads of all three lie on one device where a mesh cuts the last dim.
     """
 
     num_heads: int
@@ -222,16 +229,15 @@ class Attention(nn.Module):
         each = feature // self.num_heads
         if context is None and num_kv == self.num_heads:
             # One kernel is one multiplication, and how many published weights have it.
-            qkv = self._dense(3 * feature, "qkv")(x).reshape(*x.shape[:2], 3, self.num_heads, each)
+            qkv = self._dense((3, feature), "qkv")(x).reshape(*x.shape[:2], 3, self.num_heads, each)
             return qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
         seen = x if context is None else context
         query = self._dense(feature, "query")(x).reshape(*x.shape[:2], self.num_heads, each)
-        kv = self._dense(2 * num_kv * each, "kv")(seen).reshape(*seen.shape[:2], 2, num_kv, each)
+        kv = self._dense((2, num_kv * each), "kv")(seen).reshape(*seen.shape[:2], 2, num_kv, each)
         return query, kv[:, :, 0], kv[:, :, 1]
 
-    def _dense(self, features: int, name: str, init: Initializer | None = None) -> nn.Dense:
-        init = init or self.kernel_init
-        return nn.Dense(features, self.use_bias, kernel_init=init, dot_general=rows_times, name=name)
+    def _dense(self, features: int | tuple[int, int], name: str, init: Initializer | None = None) -> nn.Module:
+        return dense(features, name, use_bias=self.use_bias, kernel_init=init or self.kernel_init)
 
     def _remember(self, name: str, new: jax.Array, slots: Slots) -> jax.Array:
         """All keys, or values, so far: [batch, size, kv head, feature]."""

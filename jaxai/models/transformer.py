@@ -6,7 +6,6 @@ positions: BERT, GPT-2, Llama, the Transformer of 2017 and ViT differ in setting
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -14,21 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
-from jaxai.models.attention import Attention, Dropout, Slots, rows_times
+from jaxai.models.attention import Attention, Dropout, Slots, dense
 from jaxai.models.layers import StochasticDepth
 
 Act = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
-
-#: Which dim of a parameter belongs to the tensor axis of a mesh (Megatron, Shoeybi et al. 2019): outputs of what fans
-#: out, inputs of what comes together again, rows of the vocabulary.
-TENSOR_DIMS: tuple[tuple[str, int | None], ...] = (
-    (r"(qkv|query|kv|dense1)/kernel$", 1),
-    (r"(qkv|query|kv|dense1)/bias$", 0),
-    (r"(attention|cross)/out/kernel$|dense2/kernel$", 0),
-    (r"tokens/embedding$", 0),
-    (r"", None),
-)
-
 
 def gelu(x: jax.Array) -> jax.Array:
     """`x` times the share of the normal distribution below it (Hendrycks and Gimpel 2016).
@@ -57,7 +45,8 @@ class Norm(nn.Module):
 class FeedForward(nn.Module):
     """Two dense layers with an activation in between: what a Transformer does to each token by itself.
 
-    `swiglu` gates one half of the first layer's outputs by the other (Shazeer 2020): of `dense1`, the gate comes first.
+    `swiglu` gates one half of the first layer's outputs by the other (Shazeer 2020): the kernel of `dense1` is then
+    [feature, 2, hidden], and the gate comes first.
     """
 
     hidden: int
@@ -76,18 +65,17 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Of the shape of `x` [..., feature]."""
-        width = self.hidden * (2 if self.activation == "swiglu" else 1)
-        dense = functools.partial(nn.Dense, use_bias=self.use_bias, dot_general=rows_times)
-        y = dense(width, kernel_init=self.kernel_init, name="dense1")(x)
+        width = (2, self.hidden) if self.activation == "swiglu" else self.hidden
+        y = dense(width, "dense1", use_bias=self.use_bias, kernel_init=self.kernel_init)(x)
         if self.activation == "swiglu":
-            gate, y = jnp.split(y, 2, axis=-1)
-            y = jax.nn.silu(gate) * y
+            y = jax.nn.silu(y[..., 0, :]) * y[..., 1, :]
         elif self.activation == "relu":
             y = jax.nn.relu(y)
         else:
             y = jax.nn.gelu(y) if self.activation == "gelu_tanh" else gelu(y)
         y = Dropout(self.dropout, name="dropout")(y, train)
-        return dense(x.shape[-1], kernel_init=self.out_init or self.kernel_init, name="dense2")(y)
+        out_init = self.out_init or self.kernel_init
+        return dense(x.shape[-1], "dense2", use_bias=self.use_bias, kernel_init=out_init)(y)
 
 
 class TransformerBlock(nn.Module):

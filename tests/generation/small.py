@@ -71,6 +71,7 @@ def their_model(model: GPT2, made):
             ("mlp.c_fc", block["mlp"]["dense1"]),
             ("mlp.c_proj", block["mlp"]["dense2"]),
         ):
-            weights |= {f"h.{i}.{name}.weight": ours["kernel"], f"h.{i}.{name}.bias": ours["bias"]}
+            kernel = ours["kernel"].reshape(len(ours["kernel"]), -1)
+            weights |= {f"h.{i}.{name}.weight": kernel, f"h.{i}.{name}.bias": ours["bias"].reshape(-1)}
     theirs.transformer.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
     return theirs

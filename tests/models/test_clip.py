@@ -88,7 +88,7 @@ def dual_params(theirs):
     blocks = {}
     for i in range(2):
         each = [dense(f"{root}.{i}.self_attn.{kind}_proj") for kind in "qkv"]
-        qkv = {name: np.concatenate([part[name] for part in each], axis=-1) for name in ("kernel", "bias")}
+        qkv = {name: np.stack([part[name] for part in each], axis=-2) for name in ("kernel", "bias")}
         blocks[f"block{i}"] = {
             "attention": {"qkv": qkv, "out": dense(f"{root}.{i}.self_attn.out_proj")},
             "mlp": {"dense1": dense(f"{root}.{i}.mlp.fc1"), "dense2": dense(f"{root}.{i}.mlp.fc2")},

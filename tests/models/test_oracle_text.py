@@ -280,6 +280,9 @@ def stacks(theirs, take):
     def dense(weight, bias):
         return {"kernel": take(weight).numpy().T, "bias": take(bias).numpy()}
 
+    def parted(layer, num):
+        return {name: value.reshape(*value.shape[:-1], num, -1) for name, value in layer.items()}
+
     def layer(module):
         return dense(module.weight, module.bias)
 
@@ -290,7 +293,7 @@ def stacks(theirs, take):
         attention = module.self_attn
         made = {
             "attention": {
-                "qkv": dense(attention.in_proj_weight, attention.in_proj_bias),
+                "qkv": parted(dense(attention.in_proj_weight, attention.in_proj_bias), 3),
                 "out": layer(attention.out_proj),
             },
             "norm1": norm(module.norm1),
@@ -299,10 +302,10 @@ def stacks(theirs, take):
         }
         if is_decoder:
             cross = module.multihead_attn
-            both = {"kernel": take(cross.in_proj_weight).numpy().T, "bias": take(cross.in_proj_bias).numpy()}
+            both = dense(cross.in_proj_weight, cross.in_proj_bias)
             made["cross"] = {
                 "query": {name: value[..., :24] for name, value in both.items()},
-                "kv": {name: value[..., 24:] for name, value in both.items()},
+                "kv": parted({name: value[..., 24:] for name, value in both.items()}, 2),
                 "out": layer(cross.out_proj),
             }
             made["norm_cross"] = norm(module.norm2)

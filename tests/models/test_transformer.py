@@ -14,7 +14,8 @@ from jaxai.models.attention import Attention, rows_times, same_segment
 from jaxai.models.bert import Bert
 from jaxai.models.llama import Llama
 from jaxai.models.seq2seq import Seq2Seq
-from jaxai.models.transformer import TENSOR_DIMS, Norm, TransformerBlock, gelu
+from jaxai.models.transformer import Norm, TransformerBlock, gelu
+from jaxai.parallel.placing import MEGATRON
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 5, 8)).astype(np.float32)
@@ -41,8 +42,8 @@ def run(module, variables, x, **further):
 def test_names_of_parameters_and_the_dim_that_a_tensor_axis_parts():
     model = Seq2Seq(vocab_size=12, dim=8, depth=1, num_heads=2, hidden=16, norm_first=True)
     params = shapes(model, TOKENS, TOKENS)
-    found = {path: dim for _, dim, paths in hits(TENSOR_DIMS, params) for path in paths}
-    dense = {"qkv": (1, 0), "query": (1, 0), "kv": (1, 0), "out": (0, None), "dense1": (1, 0), "dense2": (0, None)}
+    found = {path: dim for _, dim, paths in hits((*MEGATRON, ("", None)), params) for path in paths}
+    dense = {name: (-1, -1) for name in ("qkv", "query", "kv", "dense1")} | {"out": (0, None), "dense2": (0, None)}
     expected: dict[str, int | None] = {"tokens/embedding": 0}
     for stack, parts in (
         ("encoder", ("attention/qkv", "attention/out")),
@@ -62,10 +63,10 @@ def test_names_and_shapes_of_grouped_queries_and_gates():
         "tokens/embedding": (12, 8),
         "block0/norm1/scale": (8,),
         "block0/attention/query/kernel": (8, 8),
-        "block0/attention/kv/kernel": (8, 8),
+        "block0/attention/kv/kernel": (8, 2, 4),
         "block0/attention/out/kernel": (8, 8),
         "block0/norm2/scale": (8,),
-        "block0/mlp/dense1/kernel": (8, 12),
+        "block0/mlp/dense1/kernel": (8, 2, 6),
         "block0/mlp/dense2/kernel": (6, 8),
         "norm/scale": (8,),
         "head/kernel": (8, 12),
@@ -78,7 +79,7 @@ def test_attention_is_the_formula():
     variables = start(module, X)
     segments = np.array([[1, 1, 1, 2, 2], [1, 1, 1, 1, 1]])
     params = variables["params"]
-    qkv = X @ np.asarray(params["qkv"]["kernel"])
+    qkv = X @ np.asarray(params["qkv"]["kernel"]).reshape(8, 24)
     gathered = np.zeros_like(X)
     for row, head, place in np.ndindex(2, 2, 5):
         query, key, value = (qkv[row, :, 8 * i + 4 * head : 8 * i + 4 * head + 4] for i in range(3))
@@ -93,10 +94,9 @@ def test_queries_that_share_keys_are_as_if_each_had_a_copy():
     shared = Attention(4, num_kv_heads=2, use_bias=False)
     variables = start(shared, X)["params"]
     keys, values = (
-        jnp.repeat(part.reshape(8, 2, 2), 2, axis=1).reshape(8, 8)
-        for part in jnp.split(variables["kv"]["kernel"], 2, axis=1)
+        jnp.repeat(variables["kv"]["kernel"][:, part].reshape(8, 2, 2), 2, axis=1).reshape(8, 8) for part in range(2)
     )
-    kernel = jnp.concatenate([variables["query"]["kernel"], keys, values], axis=1)
+    kernel = jnp.stack([variables["query"]["kernel"], keys, values], axis=1)
     params = {"qkv": {"kernel": kernel}, "out": variables["out"]}
     apart = run(Attention(4, use_bias=False), {"params": params}, X)
     np.testing.assert_allclose(run(shared, {"params": variables}, X), apart, atol=1e-6)

@@ -121,7 +121,8 @@ def test_the_loss_of_gpt2_is_transformers():
     held = {name: value.detach().numpy() for name, value in theirs.transformer.named_parameters()}
 
     def pair(name, kind="kernel"):
-        return {kind: held[f"{name}.weight"], "bias": held[f"{name}.bias"]}
+        both = {kind: held[f"{name}.weight"], "bias": held[f"{name}.bias"]}
+        return {leaf: x.reshape(*x.shape[:-1], 3, -1) for leaf, x in both.items()} if name.endswith("c_attn") else both
 
     block = {
         "norm1": pair("h.0.ln_1", "scale"),

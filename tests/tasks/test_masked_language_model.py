@@ -202,8 +202,9 @@ def bert_params(held):
     """Parameters of `BertForPreTraining` of two blocks, by transformers' names, in the places that they have here."""
 
     def dense(*names):
-        kernels = [held[f"{name}.weight"].T for name in names]
-        return {"kernel": np.concatenate(kernels, axis=1), "bias": np.concatenate([held[f"{n}.bias"] for n in names])}
+        kernel = np.stack([held[f"{name}.weight"].T for name in names], axis=1)
+        bias = np.stack([held[f"{name}.bias"] for name in names])
+        return {"kernel": kernel, "bias": bias} if len(names) > 1 else {"kernel": kernel[:, 0], "bias": bias[0]}
 
     def norm(name):
         return {"scale": held[f"{name}.weight"], "bias": held[f"{name}.bias"]}

@@ -47,7 +47,7 @@ class Prefix:
         places: Places = {}
         for layer, num in choose(self.rules, _within(Attention, layers, ("/qkv", "/kv"), field), field):
             attention, _, name = layer.path.rpartition("/")
-            shape = (2, *layer.stack, num, layer.outs[0] // (3 if name == "qkv" else 2))
+            shape = (2, *layer.stack, num, layer.outs[-1])
             keys, values = self.std * jax.random.normal(rng.stream(key, attention), shape)
             places[attention] = {"key": keys, "value": values}
         return places

@@ -20,6 +20,10 @@ _LEAVES = {
 }
 
 
+#: Modules whose kernel has a dim of parts, [in, part, out], also where one array of theirs holds them side by side.
+_PARTS = {"qkv": 3, "kv": 2}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
     """One way of naming the parameters of a family of models."""
@@ -52,14 +56,20 @@ class Table:
         return None
 
     def to_ours(self, path: str, theirs: list[np.ndarray]) -> np.ndarray:
-        """Their arrays as ours: kernels [out, in, height, width] as [height, width, in, out], [out, in] turned."""
+        """Their arrays as ours: kernels [out, in, height, width] as [height, width, in, out], [out, in] turned.
+
+        Several that stand in one of ours are a dim of it, [in, part, out].
+        """
         array = theirs[0] if len(theirs) == 1 else np.concatenate(theirs)
         if self.turned and path.rpartition("/")[2] == "kernel":
             array = array.transpose(*range(2, array.ndim), 1, 0)
-        return array
+        parts = len(theirs) if len(theirs) > 1 else _PARTS.get(path.rpartition("/")[0].rpartition("/")[2], 1)
+        return array.reshape(*array.shape[:-1], parts, -1) if parts > 1 else array
 
     def to_theirs(self, path: str, ours: np.ndarray, num_parts: int = 1) -> list[np.ndarray]:
         """Undoes `to_ours`."""
+        if num_parts > 1 or path.rpartition("/")[0].rpartition("/")[2] in _PARTS:
+            ours = ours.reshape(*ours.shape[:-2], -1)
         if self.turned and path.rpartition("/")[2] == "kernel":
             ours = ours.transpose(-1, -2, *range(ours.ndim - 2))
         return [ours] if num_parts == 1 else np.split(ours, num_parts)

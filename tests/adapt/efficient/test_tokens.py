@@ -72,7 +72,7 @@ def test_a_prefix_is_keys_and_values_before_the_texts(causal):
         found = attention.apply({"params": {**params["block"], "prefix": own}}, x, mask=mask)
     p = params["block"]
     query = (x @ p["query"]["kernel"] + p["query"]["bias"][None, None]).reshape(2, 5, 4, 2)
-    kv = (x @ p["kv"]["kernel"] + p["kv"]["bias"][None, None]).reshape(2, 5, 2, 2, 2)
+    kv = (np.tensordot(x, p["kv"]["kernel"], 1) + p["kv"]["bias"][None, None]).reshape(2, 5, 2, 2, 2)
     for row in range(2):
         key, value = (
             np.repeat(np.concatenate([own[name].reshape(NUM, 2, 2), kv[row, :, i]]), 2, axis=1)
