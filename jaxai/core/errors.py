@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 
@@ -61,6 +61,9 @@ class RetryError(JaxaiError):
 
 
 _leaving = threading.Lock()
+_LAST_SECONDS = 1.0
+before_leaving: list[Callable[[], object]] = []
+"""What `leave` still does; it waits a second at most, as the storage that this needs may be what hangs."""
 
 
 def leave(error: JaxaiError, *, stacks: bool = False, after: float = 0.0) -> NoReturn:
@@ -77,6 +80,10 @@ def leave(error: JaxaiError, *, stacks: bool = False, after: float = 0.0) -> NoR
             faulthandler.dump_traceback(file=2, all_threads=True)
         sys.stdout.flush()
     time.sleep(after)
+    with contextlib.suppress(RuntimeError):  # no thread can be started once the interpreter ends
+        last = threading.Thread(target=lambda: [act() for act in list(before_leaving)], daemon=True)
+        last.start()
+        last.join(_LAST_SECONDS)
     os._exit(error.exit_code)
 
 

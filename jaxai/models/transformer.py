@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from jaxai.models.attention import Attention, Dropout, Slots, dense
 from jaxai.models.layers import StochasticDepth
 
 Act = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
+
 
 def gelu(x: jax.Array) -> jax.Array:
     """`x` times the share of the normal distribution below it (Hendrycks and Gimpel 2016).

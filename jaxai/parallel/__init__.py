@@ -2,7 +2,7 @@
 
 from jaxai.parallel.gather import gather, own_rows
 from jaxai.parallel.layout import Layout, Parallel
-from jaxai.parallel.mesh import Mesh
+from jaxai.parallel.mesh import GATHERED, Mesh
 from jaxai.parallel.pmap import PMap
 
-__all__ = ["Layout", "Mesh", "PMap", "Parallel", "gather", "own_rows"]
+__all__ = ["GATHERED", "Layout", "Mesh", "PMap", "Parallel", "gather", "own_rows"]

@@ -65,7 +65,13 @@ def join(coordinator: str | None, num_processes: int | None, process: int | None
         # Its own watch over processes aborts without an exit code of ours: it must be slower than `Peers`.
         with compat.coordinated_through(_way):
             jax.distributed.initialize(
-                coordinator, num_processes, process, initialization_timeout=JOIN_SECONDS, heartbeat_timeout_seconds=100
+                coordinator,
+                num_processes,
+                process,
+                # Told everything, JAX would still ask the cluster which devices are whose: under SLURM one a process.
+                cluster_detection_method="deactivate" if not missing else None,
+                initialization_timeout=JOIN_SECONDS,
+                heartbeat_timeout_seconds=100,
             )
         _joined.set()
         _pause_aborts()

@@ -55,6 +55,11 @@ class Layout(Protocol):
         """Of `x` [batch, ...], whole on every device, what the device at hand works on; inside a step."""
         ...
 
+    @property
+    def for_use(self) -> Callable[[Any], Any] | None:
+        """Inside a step, brings parameters together from the devices that store them; None where each has all."""
+        ...
+
     def compile_step(self, step: Callable[..., tuple[State, Any]], dim: int = 0) -> Callable[..., tuple[State, Any]]:
         """The compiled `step(state, shared, batch)`; it consumes its state.
 

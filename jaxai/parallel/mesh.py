@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxai.core.errors import InputError
@@ -18,6 +19,8 @@ from jaxai.parallel.placing import Placing
 
 AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")
+GATHERED = "gathered"
+"""The name of parameters brought together for use, which is not to be kept for the backward pass."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,6 +123,18 @@ class MeshLayout:
             return jax.lax.with_sharding_constraint(x, self._batch())
         size = x.shape[0] // self.num_shards
         return jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(self.axis) * size, size)
+
+    @property
+    def for_use(self) -> Callable[[Any], Any] | None:
+        return self._gather if self.mesh.shape["fsdp"] > 1 else None
+
+    def _gather(self, params: Any) -> Any:
+        # Said to the compiler, which else may rather move activations to where the parameters are. The parts that the
+        # tensor axis has are used as they are.
+        placed = self.placing.shardings(params, only_tensor=True)
+        return jax.tree.map(
+            lambda x, where: checkpoint_name(jax.lax.with_sharding_constraint(x, where), GATHERED), params, placed
+        )
 
     def compile_step(self, step: Callable[..., Any], dim: int = 0) -> Callable[..., Any]:
         # The state's shardings are read off the first state: it was born, or restored, with them.

@@ -33,13 +33,14 @@ class Placing:
     fsdp_rules: rules.Rules[int | None]
     tensor_rules: rules.Rules[int | None] | None
 
-    def shardings(self, state: Any) -> Any:
+    def shardings(self, state: Any, only_tensor: bool = False) -> Any:
         """The sharding of every leaf of `state`, a tree of the variables and of what belongs to them.
 
         Optimizer slots and averages are cut like the parameters whose path theirs ends in. Raises InputError for rules
-        that match nothing, or cut a parameter in a dim that does not divide.
+        that match nothing, or cut a parameter in a dim that does not divide. `only_tensor` leaves fsdp out.
         """
-        along_tensor, along_fsdp = self._tensor_dims(state), self._fsdp_dims(state)
+        along_tensor = self._tensor_dims(state)
+        along_fsdp = dict.fromkeys(along_tensor) if only_tensor else self._fsdp_dims(state)
         specs = {
             path: self._spec(path, leaf, along_tensor[path], along_fsdp[path])
             for path, leaf in tree.flatten(state).items()

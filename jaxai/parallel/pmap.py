@@ -78,6 +78,10 @@ class PMapLayout:
         size = x.shape[0] // self.num_shards
         return jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(self.axis) * size, size)
 
+    @property
+    def for_use(self) -> None:
+        return None
+
     def compile_step(self, step: Callable[..., Any], dim: int = 0) -> Callable[..., Any]:
         if self.num_shards == 1:
             return jax.jit(step, donate_argnums=0)

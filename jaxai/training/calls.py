@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,19 +19,16 @@ Step = Callable[[Any, Any], tuple[Any, Packed]]
 
 
 class Taken(NamedTuple):
-    """What a dispatch came to."""
+    """The data of a dispatch."""
 
-    state: Any
-    """The state after its steps."""
-    packed: Any
-    """Their metrics, as a `Packed`."""
     num_steps: int
-    waited: float
-    """Seconds that it waited for data."""
+    room: int
+    """For how many steps there is room in its arrays."""
+    fed: Fed
 
 
 class Calls:
-    """Takes steps, up to `most` in one dispatch.
+    """Takes steps, up to `most` in one dispatch: `state, packed = calls(state, calls.take(until))`.
 
     Where they `roll` they are a loop on the device: how many is a number that changes nothing compiled, and each has
     the bits that it has in any other dispatch. Else `most` are compiled one behind the other, and fewer taken one by
@@ -71,19 +67,20 @@ class Calls:
         several = f" {self._room} steps a dispatch" if self._room > 1 else ""
         return f"compiled{several} in {seconds:.1f} s"
 
-    def __call__(self, state: Any, until: int) -> Taken:
-        """Takes at most `until` steps."""
+    def take(self, until: int) -> Taken:
+        """The data of the next dispatch, of at most `until` steps; waits for them."""
         num = min(until, self._most)
         if not self._rolls and num < self._most:
             num = 1
-        self._room = room = self._most if num > 1 else 1
-        began = time.perf_counter()
-        fed = self._feed.take(num, room)
-        waited = time.perf_counter() - began
-        if room not in self._compiled:
-            self._compiled[room] = self._compile(room)
-        state, packed = self._compiled[room](state, (np.int32(num), fed.shared), fed.cut)
-        return Taken(state, packed, num, waited)
+        room = self._most if num > 1 else 1
+        return Taken(num, room, self._feed.take(num, room))
+
+    def __call__(self, state: Any, taken: Taken) -> tuple[Any, Packed]:
+        """The state after the steps of `taken`, and their metrics."""
+        num, self._room, fed = taken
+        if self._room not in self._compiled:
+            self._compiled[self._room] = self._compile(self._room)
+        return self._compiled[self._room](state, (np.int32(num), fed.shared), fed.cut)
 
     def _compile(self, room: int) -> Callable[..., Any]:
         self.traced[room] = Traced(self._one if room == 1 else self._several, self._on_trace)

@@ -31,7 +31,7 @@ class Evaluator:
         reproducible: bool = False,
         choice: forms.Forms = "fast",
     ):
-        self._measure = make_eval_step(task, seed, precision)
+        self._measure = make_eval_step(task, seed, precision, layout.for_use)
         self._pictures = None
         if hasattr(task, "pictures"):
             key = rng.step_key(seed, "pictures", 0)  # the same at each evaluation, so that progress shows
@@ -76,11 +76,14 @@ class Evaluator:
         return metrics.merge(sums, measured)
 
 
-def make_eval_step(task: Any, seed: int, precision: str) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
+def make_eval_step(
+    task: Any, seed: int, precision: str, for_use: Callable[[Any], Any] | None = None
+) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
     """The function `(variables, batch) -> metric states` with the loss among them, summed over the batch."""
 
     def step(variables: Mapping[str, Any], batch: Any) -> dict[str, Any]:
         params = tree.cast(variables["params"], jnp.dtype(precision))
+        params = params if for_use is None else for_use(params)
         with tracing("task.loss"):
             out = task.loss({**variables, "params": params}, batch, rng.step_key(seed, "evaluate", 0), train=False)
         return {"loss": metrics.Mean(out.total, out.weight), **out.metrics}

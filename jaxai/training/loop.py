@@ -209,14 +209,15 @@ class Loop:
         while not self._boundary():
             before = time.perf_counter()
             self._watchdog.phase("step" if num_traces else "compiling")
+            taken = calls.take(min(total_steps - self.step, *(every - self.step % every for every in events)))
+            waited = time.perf_counter() - before
             self._peers.step = self.step + 1
-            until = min(total_steps - self.step, *(every - self.step % every for every in events))
-            self.state, packed, num_steps, waited = calls(self.state, until)
-            self.step += num_steps
-            self.position += num_steps * self.experiment.train.batch_size
+            self.state, packed = calls(self.state, taken)
+            self.step += taken.num_steps
+            self.position += taken.num_steps * self.experiment.train.batch_size
             self._watchdog.dispatched(self.step, packed.vector)
             self._peers.dispatched(self.step, packed.vector)
-            self.log.add(packed, num_steps, waited)
+            self.log.add(packed, taken.num_steps, waited)
             if calls.num_traces != num_traces:
                 num_traces = calls.num_traces
                 self._compiled(calls, time.perf_counter() - before)

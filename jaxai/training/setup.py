@@ -69,7 +69,10 @@ class Setup:
 
     def train_step(self) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
         """The training step, not yet compiled."""
-        return make_train_step(self.experiment.task, self.optimizer, self.schedule, self.step_options, self.layout.axis)
+        layout = self.layout
+        return make_train_step(
+            self.experiment.task, self.optimizer, self.schedule, self.step_options, layout.axis, layout.for_use
+        )
 
     @property
     def step_options(self) -> StepOptions:

@@ -14,6 +14,7 @@ import optax
 from jaxai import metrics
 from jaxai.core import rng, tree
 from jaxai.core.errors import InputError
+from jaxai.parallel import GATHERED
 from jaxai.parallel.tree_sum import tree_sum
 from jaxai.tasks.task import Out, Task
 from jaxai.training.state import TrainState
@@ -42,15 +43,17 @@ def make_train_step(
     schedule: Callable[[Any], Any] | None,
     options: StepOptions,
     axis: str | None,
+    for_use: Callable[[Any], Any] | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Packed]]:
     """The function `(state, batch) -> (state, metrics)` of one optimizer step.
 
     `axis` names the mapped axis that splits the batch, over which sums are taken; None where the compiler takes them.
+    `for_use` brings parameters together from the devices that store them, where they are cut.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Packed]:
         key = rng.step_key(options.seed, "train", state.step)
-        gradients, total, weight, measured, new_state = sum_batch(task, state, batch, key, options, axis)
+        gradients, total, weight, measured, new_state = sum_batch(task, state, batch, key, options, axis, for_use)
         _check_out(measured, new_state, state.model_state)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         norm = optax.tree.norm(gradients)
@@ -96,12 +99,18 @@ def _check_out(measured: Mapping[str, Any], new_state: Mapping[str, Any], old_st
 
 
 def sum_batch(
-    task: Task, state: TrainState, batch: Batch, key: jax.Array, options: StepOptions, axis: str | None
+    task: Task,
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    options: StepOptions,
+    axis: str | None,
+    for_use: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, jax.Array, jax.Array, dict[str, Any], dict[str, Any]]:
     """Summed gradients, loss, weight and metrics of the whole batch, and the mean of the updated model state."""
 
     def measure(part: Batch) -> Any:
-        gradients, out = sum_gradients(task, state, part, key, options)
+        gradients, out = sum_gradients(task, state, part, key, options, for_use)
         return (gradients, out.total, out.weight, dict(out.metrics)), dict(out.model_state)
 
     if options.virtual_shards is not None:
@@ -111,15 +120,26 @@ def sum_batch(
     return (*jax.lax.psum(sums, axis), jax.lax.pmean(states, axis)) if axis else (*sums, states)
 
 
-def sum_gradients(task: Task, state: TrainState, batch: Batch, key: jax.Array, options: StepOptions) -> tuple[Any, Out]:
+def sum_gradients(
+    task: Task,
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    options: StepOptions,
+    for_use: Callable[[Any], Any] | None = None,
+) -> tuple[Any, Out]:
     """Gradients of the summed loss over this device's share of the batch, in `options.accumulate` micro-batches."""
     compute = jnp.dtype(options.precision)
 
     def objective(params: Any, model_state: Any, part: Batch) -> tuple[jax.Array, Out]:
         joined = tree.cast(tree.join(params, state.frozen), compute)
+        joined = joined if for_use is None else for_use(joined)
         out = task.loss({"params": joined, **model_state}, part, key, train=True)
         return out.total, out._replace(outputs=None)
 
+    if for_use is not None:
+        # Brought together again in the backward pass rather than kept: no device ever has all of them at once.
+        objective = jax.checkpoint(objective, policy=jax.checkpoint_policies.save_anything_except_these_names(GATHERED))
     gradient = jax.grad(objective, has_aux=True)
     if options.accumulate == 1:
         return gradient(state.params, state.model_state, batch)
@@ -154,7 +174,8 @@ class Packed:
     exact; sums over steps are taken on the host in float64.
     """
 
-    vector: jax.Array | np.ndarray
+    vector: Any
+    """float32 [number] or [step, number], on the device."""
     structure: tuple[Any, tuple[tuple[int, ...], ...]]
 
     @classmethod

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -13,6 +16,7 @@ import pytest
 from jaxai.core.errors import InputError, RetryError
 from jaxai.parallel import distributed
 from jaxai.parallel.distributed import Peers, from_primary, is_primary, join
+from tests.faults.processes import free_port
 
 
 @pytest.mark.parametrize(
@@ -172,3 +176,19 @@ def test_who_is_behind_is_who_is_silent_else_who_has_taken_fewest_steps(monkeypa
     assert peers.behind() == "process 1 (pid 107 on host, step 7)"
     peers._heard = {0: heard(9), 1: heard(7), 2: heard(9, ago=distributed.LOST_SECONDS)}
     assert peers.behind() == "process 2 (pid 109 on host, step 9)"
+
+
+JOIN = """
+import sys, jax
+from jaxai.parallel.distributed import join
+join(f"localhost:{sys.argv[1]}", 1, 0)
+print(jax.config.values["jax_cuda_visible_devices"])
+"""
+
+
+def test_a_process_that_is_told_everything_takes_all_devices_under_slurm():
+    slurm = {"SLURM_JOB_ID": "1", "SLURM_LOCALID": "3", "SLURM_PROCID": "3", "SLURM_NTASKS": "8"}
+    slurm |= {"SLURM_STEP_NODELIST": "localhost", "SLURM_JOB_NUM_NODES": "1", "SLURM_STEP_NUM_TASKS": "8"}
+    command = [sys.executable, "-c", JOIN, str(free_port())]
+    done = subprocess.run(command, env=os.environ | slurm, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "all\n", done.stderr

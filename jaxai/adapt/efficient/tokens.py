@@ -46,7 +46,7 @@ class Prefix:
         """`key` and `value` [*stack, token, feature of all heads] by path of the attention."""
         places: Places = {}
         for layer, num in choose(self.rules, _within(Attention, layers, ("/qkv", "/kv"), field), field):
-            attention, _, name = layer.path.rpartition("/")
+            attention = layer.path.rpartition("/")[0]
             shape = (2, *layer.stack, num, layer.outs[-1])
             keys, values = self.std * jax.random.normal(rng.stream(key, attention), shape)
             places[attention] = {"key": keys, "value": values}
