@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax
 from jaxai.core.errors import InputError
 
 _log = logging.getLogger("jaxai")
+_within_a_form: ContextVar[bool] = ContextVar("within_a_form", default=False)
 
 
 def cache_folder() -> Path:
@@ -95,6 +97,7 @@ def replace_lowering(
     """Has JAX lower `primitive` on `platform` as the function that `choose` gives, or as ever where it gives None.
 
     `choose(abstract arguments, abstract result, parameters, number of devices that the compiler cuts the program for)`.
+    What such a function is made of is lowered as ever.
     """
     from jax._src import sharding_impls  # the contexts have no public names
     from jax._src.interpreters import mlir  # nor has the table of rules
@@ -109,9 +112,15 @@ def replace_lowering(
         return getattr(context, "num_devices", None) or 1
 
     def rule(ctx: Any, *args: Any, **params: Any) -> Any:
-        form = choose(list(ctx.avals_in), ctx.avals_out[0], params, num_parts(ctx.module_context.axis_context))
+        form = None
+        if not _within_a_form.get():
+            form = choose(list(ctx.avals_in), ctx.avals_out[0], params, num_parts(ctx.module_context.axis_context))
         if form is None:
             return usual(ctx, *args, **params)
-        return mlir.lower_fun(form, multiple_results=False)(ctx, *args)
+        token = _within_a_form.set(True)
+        try:
+            return mlir.lower_fun(form, multiple_results=False)(ctx, *args)
+        finally:
+            _within_a_form.reset(token)
 
     mlir.register_lowering(primitive, rule, platform=platform)

@@ -280,7 +280,7 @@ def test_a_disk_without_room_for_two_checkpoints(command, monkeypatch):
 def test_a_mistake_is_told_within_three_seconds(tmp_path, bad: Case):
     (tmp_path / "GOOD.py").write_text(experiment_file(""))
     (tmp_path / "held").mkdir()
-    harm.hold(since="today")(tmp_path / "held")
+    harm.hold()(tmp_path / "held")
     seconds = []
     for _ in range(2):  # what else the machine does may be in the way once
         began = time.monotonic()

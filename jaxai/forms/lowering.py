@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxai import compat
+from jaxai.forms import dot_cpu
 from jaxai.forms.choice import is_fast
 from jaxai.forms.conv_cpu import Conv
 from jaxai.forms.pool_cpu import Pool
@@ -24,9 +25,10 @@ Form = Callable[..., jax.Array]
 
 @functools.cache
 def register() -> None:
-    """Has JAX ask here how to lower convolutions and max-pools for CPUs."""
+    """Has JAX ask here how to lower convolutions, products and max-pools for CPUs."""
     for primitive, choose in (
         (lax.conv_general_dilated_p, _conv),
+        (lax.dot_general_p, _dot),
         (lax.reduce_window_max_p, _pool),
         (lax.select_and_scatter_add_p, _pool_gradient),
     ):
@@ -44,6 +46,11 @@ def _chosen(
 
 def _conv(shapes: list[tuple[int, ...]], out: tuple[int, ...], params: dict[str, Any], parts: int) -> Form | None:
     return Conv(shapes[0], shapes[1], out, params).form(parts)
+
+
+def _dot(shapes: list[tuple[int, ...]], out: tuple[int, ...], params: dict[str, Any], parts: int) -> Form | None:
+    del out, parts
+    return dot_cpu.form(shapes, params)
 
 
 def _pool(shapes: Any, out: Any, params: dict[str, Any], parts: int) -> Form | None:
