@@ -13,6 +13,7 @@ from jax.nn.initializers import Initializer
 
 from jaxai.compat import multiplies_bfloat16
 from jaxai.core.errors import InputError
+from jaxai.forms.attention import attention
 
 
 class Slots(NamedTuple):
@@ -98,7 +99,7 @@ def rows_times(x: jax.Array, kernel: jax.Array, dimensions: Any, **settings: Any
 
 def dense(features: int | tuple[int, int], name: str, **settings: Any) -> nn.Module:
     """A dense layer; its kernel is [feature, features], or of a pair [feature, parts, features of each]."""
-    make = nn.Dense if isinstance(features, int) else nn.DenseGeneral
+    make: Any = nn.Dense if isinstance(features, int) else nn.DenseGeneral
     return make(features, dot_general=rows_times, name=name, **settings)
 
 
@@ -206,7 +207,7 @@ class Attention(nn.Module):
         if dtype == jnp.bfloat16 and not multiplies_bfloat16():
             query, key, value = (each.astype(jnp.float32) for each in (query, key, value))
         if not (train and self.dropout):
-            return jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=causal).astype(dtype)
+            return attention(query, key, value, mask, causal).astype(dtype)
         groups = self.num_heads // key.shape[2]
         key, value = jnp.repeat(key, groups, axis=2), jnp.repeat(value, groups, axis=2)
         scores = jnp.einsum("bqhf,bkhf->bhqk", query, key).astype(jnp.float32) / np.sqrt(query.shape[-1])

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxai.forms.recurrence import recur
 from jaxai.models.attention import Dropout
 from jaxai.models.layers import truncated_normal
 from jaxai.models.text import TokenEmbed, check_tokens
@@ -101,17 +102,17 @@ class Recurrent(nn.Module):
         through: Any = nn.Dense(width, self.cell == "gru", kernel_init=init, name="state")
         begin = jnp.zeros((2 if self.cell == "lstm" else 1, x.shape[0], self.features), given.dtype)
         through(begin[0])  # makes the parameters, which a loop cannot
-        through, variables = through.unbind()
-        step = _lstm if self.cell == "lstm" else _gru
-
-        def advance(held: jax.Array, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            gates, valid = now
-            new = step(held, gates, through.apply(variables, held[0]))
-            new = jnp.where(valid[None, :, None], new, held)
-            return new, new[0]
-
-        steps = (given.swapaxes(0, 1), is_token.swapaxes(0, 1))
-        return jax.lax.scan(advance, begin, steps, reverse=self.reverse)[1].swapaxes(0, 1)
+        params = through.variables["params"]
+        outputs = recur(
+            _lstm if self.cell == "lstm" else _gru,
+            given.swapaxes(0, 1),
+            params["kernel"].astype(given.dtype),
+            params["bias"].astype(given.dtype) if "bias" in params else None,
+            is_token.swapaxes(0, 1),
+            begin,
+            reverse=self.reverse,
+        )
+        return outputs.swapaxes(0, 1)
 
 
 def _lstm(held: jax.Array, given: jax.Array, through: jax.Array) -> jax.Array:

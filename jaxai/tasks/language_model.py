@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxai import metrics
 from jaxai.core.errors import InputError
 from jaxai.core.fields import check_fields
+from jaxai.forms.cross_entropy import linear_cross_entropy, suits
 from jaxai.metrics.perplexity import Perplexity, bits_per_byte
 from jaxai.tasks.generative import weighted_sum, weights_of
 from jaxai.tasks.inputs import apply_model
@@ -45,15 +46,23 @@ class LanguageModel:
     def loss(self, variables: Variables, batch: Batch, key: jax.Array, train: bool) -> Out:
         targets, weights, seen = batch[self.tokens][:, 1:], self.weights(batch), self._seen(batch)
         inputs = seen.pop(self.tokens)
-        logits, state = apply_model(self.model, variables, inputs, batch["index"], key, train, **seen)
-        losses = cross_entropy(logits, targets)
+        table = _table(self.model, variables)
+        if table is not None and suits(len(table)):
+            model = self.model.clone(head=False)
+            x, state = apply_model(model, variables, inputs, batch["index"], key, train, **seen)
+            total, losses, likeliest = linear_cross_entropy(x, table, targets, weights)
+            logits = x @ table.T  # the compiler leaves them out unless somebody asks for them
+        else:
+            logits, state = apply_model(self.model, variables, inputs, batch["index"], key, train, **seen)
+            losses, likeliest = cross_entropy(logits, targets), jnp.argmax(logits, axis=-1) == targets
+            total = weighted_sum(losses, weights)
         measured: dict[str, metrics.Metric] = {
             "perplexity": Perplexity.of(losses, weights),
-            "accuracy": metrics.accuracy(logits, targets, weights),
+            "accuracy": metrics.Mean.of(likeliest, weights != 0),
         }
         if "num_bytes" in batch:
             measured["bits_per_byte"] = bits_per_byte(losses, batch["num_bytes"][:, 1:], weights)
-        return Out(weighted_sum(losses, weights), jnp.sum(weights), state, measured, logits)
+        return Out(total, jnp.sum(weights), state, measured, logits)
 
     def weights(self, batch: Batch) -> jax.Array:
         """Of each prediction, [batch, length - 1]; 0 for what does not follow a token of its own text."""
@@ -82,3 +91,13 @@ class LanguageModel:
         require_tokens(batch, tokens=self.tokens)
         if batch[self.tokens].shape[1] < 2:
             raise InputError("task.tokens", f"{self.tokens!r} has one token an example", "two or more: one to predict")
+
+
+def _table(model: nn.Module, variables: Variables) -> jax.Array | None:
+    """What the model's logits are products with, [vocab_size, dim]; None where it may be more than that."""
+    params = variables["params"]
+    if getattr(model, "head", None) is not True:
+        return None
+    if "head" in params:
+        return params["head"]["kernel"].T if params["head"].keys() == {"kernel"} else None
+    return params["tokens"]["embedding"] if "tokens" in params else None
