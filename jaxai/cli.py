@@ -108,6 +108,8 @@ def _add_train(command: Command) -> None:
     made.add_argument("--restarts", type=int, metavar="N", help="start again after a crash or preemption, N times")
     text = "exit 75 when a step takes longer, and than 20 times the median (default: 60; 0 never does)"
     made.add_argument("--watchdog", type=float, default=60.0, metavar="SECONDS", help=text)
+    text = "trace N steps of the run, once it is warm, into profile/ of its folder, for xprof"
+    made.add_argument("--profile", type=int, metavar="N", help=text)
     text = "this is one process of several; a cluster says which (SLURM, Kubernetes, Cloud TPU), or these do:"
     made.add_argument("--distributed", action="store_true", help=text)
     made.add_argument("--coordinator", metavar="HOST:PORT", help="where the first process can be reached")
@@ -117,7 +119,12 @@ def _add_train(command: Command) -> None:
 
 def _add_describe(command: Command) -> None:
     text = "check an experiment and print what it comes to; computes nothing"
-    _add_experiment(command("describe", commands.describe, text, True))
+    made = command("describe", commands.describe, text, True)
+    _add_experiment(made)
+    text = "compile the training step: its memory, FLOPs and exchanges between devices; training finds it in the cache"
+    made.add_argument("--compile", action="store_true", help=text)
+    text = "describe it for N devices, for which as many CPU devices stand in"
+    made.add_argument("--devices", type=int, metavar="N", help=text)
 
 
 def _add_evaluate(command: Command) -> None:

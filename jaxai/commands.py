@@ -66,6 +66,7 @@ def train(known: Any) -> int:
         resume_anyway=known.resume_anyway,
         wandb=known.wandb,
         watchdog=known.watchdog or None,
+        profile=known.profile,
     )
     if not is_primary():
         return 128 + result.signal if result.signal is not None else 0
@@ -89,6 +90,8 @@ def _check_processes(known: Any) -> None:
     for name in ("coordinator", "processes", "process"):
         if getattr(known, name) is not None and not known.distributed:
             raise InputError(f"--{name}", "says nothing without --distributed", "add --distributed")
+    if known.profile is not None and known.profile < 1:
+        raise InputError("--profile", f"must be at least 1, is {known.profile}")
     if not known.watchdog >= 0:
         raise InputError("--watchdog", f"must not be negative, is {known.watchdog:g}", "0 switches it off")
 
@@ -100,16 +103,29 @@ def _default_folder(source: Path, variant: str) -> Path:
 
 
 def describe(known: Any) -> int:
-    """Prints what an experiment comes to."""
-    if known.help and known.file is None:
+    """Prints what an experiment comes to, here or on devices that are pretended."""
+    if known.help:
         known.print_help()
-        return 0
+        if known.file is None:
+            return 0
+        print()
+    if known.file is None:
+        _missing_file()
+    if known.devices is not None:
+        if known.devices < 1:
+            raise InputError("--devices", f"must be at least 1, is {known.devices}")
+        from jaxai import compat
+
+        compat.pretend_devices(known.devices)
     experiment = _load(known)
+    from jaxai.training.compiled import compile_step
     from jaxai.training.describe import describe as described
     from jaxai.training.describe import render
     from jaxai.training.setup import set_up
 
-    print(render(described(set_up(experiment))))
+    setup = set_up(experiment)
+    compiled = compile_step(setup) if known.compile else None
+    print(render(described(setup), compiled, pretended=known.devices is not None))
     return 0
 
 

@@ -11,11 +11,11 @@ def label(name: str) -> str:
 
 
 def value(name: str, number: float) -> str:
-    """A metric's value in four significant digits; shares (`data_wait`) in percent, `..._seconds` as a time."""
+    """A metric's value in four significant digits; shares (`data_wait`, `mfu`) in percent, `..._seconds` as a time."""
     if isinstance(number, int):
         return f"{number:,}"
     if math.isfinite(number):
-        if name == "data_wait":
+        if name in ("data_wait", "mfu"):
             return f"{number:.0%}"
         if name == "seconds" or (name.endswith("_seconds") and not name.endswith("per_second")):
             return duration(number)

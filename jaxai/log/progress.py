@@ -11,7 +11,7 @@ from jaxai.log.writer import headline_names
 
 COMPILING, FINISHED = "compiling", "finished"
 
-ASIDE = {"data_wait": "data wait", "learning_rate": "lr", "gradient_norm": "grad norm"}
+ASIDE = {"mfu": "MFU", "data_wait": "data wait", "learning_rate": "lr", "gradient_norm": "grad norm"}
 """Metrics of training alone, by short name: shown in the footer, not in the table."""
 
 

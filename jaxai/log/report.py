@@ -27,7 +27,7 @@ LOWER_IS_BETTER = {
 HIGHER_IS_BETTER = {
     *("accuracy", "precision", "recall", "f1", "auc", "bleu", "psnr", "ssim", "iou", "ndcg", "mrr", "second")
 }
-DYNAMICS = ("learning_rate", "gradient_norm", "examples_per_second", "data_wait")
+DYNAMICS = ("learning_rate", "gradient_norm", "examples_per_second", "tokens_per_second", "mfu", "data_wait")
 """Metrics about the training itself, drawn after those about the model."""
 
 

@@ -12,7 +12,8 @@ class Writer(Protocol):
     """A destination of records; everything that arrives is a host value.
 
     A record is a flat mapping: `step`, `split` ("train" or an evaluation's name), `seconds` since the run began,
-    `examples_per_second`, and one number for each metric.
+    `examples_per_second`, of text `tokens_per_second`, on devices of a known peak `mfu` (model FLOPs utilization), and
+    one number for each metric.
     """
 
     def write(self, record: Mapping[str, Any]) -> None:

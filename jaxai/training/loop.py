@@ -28,12 +28,14 @@ from jaxai.training.calls import Calls
 from jaxai.training.initial import initialize, load_start
 from jaxai.training.keeper import Keeper, finite
 from jaxai.training.lock import Lock
+from jaxai.training.profiler import Profiler
 from jaxai.training.records import Sink, TrainingLog, scalars
 from jaxai.training.setup import Setup, check_batch, check_best, check_evaluation, set_up
 from jaxai.training.signals import Signals
 from jaxai.training.spikes import Spikes
 from jaxai.training.state import TrainState
 from jaxai.training.step import Packed
+from jaxai.training.times import Times, described
 from jaxai.training.traces import tracing
 from jaxai.training.watchdog import Watchdog
 
@@ -71,6 +73,7 @@ class Loop:
         lock: Lock | None = None,
         resume_anyway: bool = False,
         watchdog: float | None = None,
+        profile: int | None = None,
     ):
         compat.enable_compilation_cache()
         self.setup: Setup = set_up(experiment)
@@ -81,6 +84,9 @@ class Loop:
         self._layout = self.setup.layout
         self._evaluate = self.setup.evaluator()
         self._signals, self._peers, self._primary = Signals(), Peers(), is_primary()
+        self._utilization, self.num_recompiled = self.setup.utilization(), 0
+        traced_into = folder / "profile" if folder is not None else None
+        self._profiler = Profiler(profile if self._primary else None, traced_into, self._sink.display.note)
         self._watchdog = Watchdog(watchdog, self._peers.behind)
         self._keeper = None
         if folder is not None:
@@ -130,6 +136,7 @@ class Loop:
         """Goes on from `state`, with everything that the loop knew there."""
         self.state = state
         self.step = self.start_step = int(state.step)
+        self.times = Times(meta.get("times"))
         self.history = past.from_json(meta.get("history", []))
         self._patience_over = past.patience_over(self.history, self.experiment)
         if self.experiment.roll_back is not None:
@@ -137,6 +144,7 @@ class Loop:
         self.log = TrainingLog(
             self._sink,
             batch_size=self.experiment.train.batch_size,
+            rates=self._utilization.rates,
             seconds_before=meta.get("seconds", 0.0),
             carried=meta.get("interval"),
             carried_from=f"{self._folder}/checkpoints/{self.step}",
@@ -206,9 +214,11 @@ class Loop:
         events = [every for every in (log_every, self._evaluate_every, self._save_every) if every is not None]
         num_traces = 0
         display.status("compiling")
+        self._utilization.start()
         while not self._boundary():
             before = time.perf_counter()
             self._watchdog.phase("step" if num_traces else "compiling")
+            self._profiler.before(self.step)
             taken = calls.take(min(total_steps - self.step, *(every - self.step % every for every in events)))
             waited = time.perf_counter() - before
             self._peers.step = self.step + 1
@@ -218,15 +228,19 @@ class Loop:
             self._watchdog.dispatched(self.step, packed.vector)
             self._peers.dispatched(self.step, packed.vector)
             self.log.add(packed, taken.num_steps, waited)
+            self.times.add("data", waited)
             if calls.num_traces != num_traces:
                 num_traces = calls.num_traces
-                self._compiled(calls, time.perf_counter() - before)
+                self._compiled(calls, time.perf_counter() - before - waited)
+            self._profiler.after(self.step, taken.num_steps, packed.vector)
             if self.step % log_every == 0 or self.step == total_steps:
                 self.log.cut(self.step)
             display.advance(self.step)
             self._watchdog.phase("")
             yield Step(self.step, total_steps, self.state, packed, past.latest(self.history))
         self.log.flush()
+        self._profiler.close(self.step)
+        display.note(f"time: {described(self.times.split(self.log.seconds()))}")
         display.status(self.status)
 
     def _boundary(self) -> bool:
@@ -240,11 +254,13 @@ class Loop:
             improved = False
             if self.step % self._evaluate_every == 0 or self.step == self.setup.total_steps:
                 self._watchdog.phase("evaluating")
-                improved = self._evaluate_all()
+                with self.times.of("evaluation"):
+                    improved = self._evaluate_all()
             due = self._save_is_due()
             if self.status != "training" or improved or due:
                 self._watchdog.phase("saving")
-                self._save()
+                with self.times.of("checkpoint"):
+                    self._save()
         if self._bad_since is not None:
             self._go_back(self._bad_since)
         return self.status != "training"
@@ -252,7 +268,10 @@ class Loop:
     def _compiled(self, calls: Calls, seconds: float) -> None:
         """Says so."""
         text = calls.last_trace(seconds)
-        self._sink.display.note(text if text.startswith("compiled") else f"step {self.step:,}: {text}")
+        again = not text.startswith("compiled")
+        self.num_recompiled += again
+        self.times.add("compile", seconds)
+        self._sink.display.note(f"step {self.step:,}: {text}" if again else text)
         self._sink.display.status("training")
 
     def _evaluate_all(self) -> bool:
@@ -312,6 +331,7 @@ class Loop:
         if self._keeper is None:
             return
         meta = {"history": past.to_json(self.history), "interval": interval, "seconds": self.log.seconds()}
+        meta["times"] = self.times.split(self.log.seconds())
         if self.experiment.roll_back is not None:
             meta |= {"losses": list(self._spikes.losses), "rolled_back": self._spikes.num_rolled_back}
         # Until the interval under way is judged, the run may have to go back to before it.

@@ -106,9 +106,10 @@ class TrainingLog:
         on_loss: Callable[[int, int, float], None],
         start_step: int,
         warm_until: int,
+        rates: Callable[[float], Mapping[str, float]] = lambda _: {},
     ):
         self._sink, self._batch_size = sink, batch_size
-        self._on_nonfinite, self._on_loss = on_nonfinite, on_loss
+        self._on_nonfinite, self._on_loss, self._rates = on_nonfinite, on_loss, rates
         self._start = time.perf_counter() - seconds_before
         self._structure: Any = None
         self._current = _Interval(start_step, began=time.perf_counter(), looked_until=start_step)
@@ -165,6 +166,7 @@ class TrainingLog:
         record = {"step": step, "split": "train", **values, "seconds": ended - self._start}
         if interval.steps_timed:
             record["examples_per_second"] = interval.steps_timed * self._batch_size / seconds
+            record |= self._rates(interval.steps_timed / seconds)
             record["data_wait"] = min(interval.waited / seconds, 1.0)
             if seconds > MEANINGFUL_SECONDS and interval.start_step >= self._warm_until:
                 self._warn_starved(step, record["data_wait"])

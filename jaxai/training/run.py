@@ -44,6 +44,10 @@ class Result:
     """Time spent, resumed parts included."""
     folder: Path | None
     """Where the run lies."""
+    times: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Seconds of these spent compiling, waiting for data, taking steps, evaluating and saving."""
+    num_recompiled: int = 0
+    """How often the step was compiled anew since the run was last started."""
     signal: int | None = None
     """The signal that interrupted the run, if one did."""
 
@@ -70,16 +74,21 @@ def train(
     resume_anyway: bool = False,
     wandb: str | None = None,
     watchdog: float | None = None,
+    profile: int | None = None,
 ) -> Result:
     """Trains an experiment to its end, or from where `folder` has it to its end.
 
     `folder` takes checkpoints, metrics and results; without one nothing is written. `display` is auto, rich, plain,
     notebook or none; `wandb` a Weights & Biases project; `source` the experiment's file, kept with the run. `watchdog`
     ends the process with exit code 75 when a step takes longer than so many seconds and than 20 times the median.
+    `profile` traces so many steps into `folder`, for xprof.
     Raises InputError, StorageError, DivergedError or RetryError.
     """
     options = {"writers": writers, "source": source, "resume_anyway": resume_anyway, "wandb": wandb}
-    with _loop(experiment, folder, display=display, watchdog=watchdog, **options) as loop:
+    if profile is not None and (profile < 1 or folder is None):
+        what = f"must be at least 1, is {profile}" if profile < 1 else "needs a run folder"
+        raise InputError("profile", what)
+    with _loop(experiment, folder, display=display, watchdog=watchdog, profile=profile, **options) as loop:
         for _ in loop.steps():
             pass
         result = _result(loop, Path(folder) if folder is not None else None)
@@ -99,6 +108,7 @@ def _loop(
     resume_anyway: bool = False,
     wandb: str | None = None,
     watchdog: float | None = None,
+    profile: int | None = None,
 ) -> Iterator[Loop]:
     """The loop of a run, entered, with the run's folder locked; of several processes the first alone writes."""
     if not isinstance(experiment, Experiment):
@@ -113,6 +123,7 @@ def _loop(
     folder = Path(folder)
     distributed.from_primary(lambda: run_folder.check(folder, experiment, resume_anyway))
     options = {"display": shown, "title": folder.name, "resume_anyway": resume_anyway, "watchdog": watchdog}
+    options["profile"] = profile
     if not is_primary():
         with Loop(experiment, folder, writers=[], **options) as loop:
             yield loop
@@ -150,8 +161,19 @@ def _result(loop: Loop, folder: Path | None) -> Result:
         best_step, variables, metrics = None, loop.state.variables(), past.latest(loop.history)
     if best_step is not None:
         metrics = next(entry.values for entry in loop.history if entry.step == best_step)
+    seconds = loop.log.seconds()
     return Result(
-        loop.status, loop.step, variables, metrics, best_step, loop.history, loop.log.seconds(), folder, loop.signal
+        status=loop.status,
+        step=loop.step,
+        variables=variables,
+        metrics=metrics,
+        best_step=best_step,
+        history=loop.history,
+        seconds=seconds,
+        folder=folder,
+        times=loop.times.split(seconds),
+        num_recompiled=loop.num_recompiled,
+        signal=loop.signal,
     )
 
 
@@ -162,4 +184,6 @@ def _summary(result: Result) -> dict[str, Any]:
         "best_step": result.best_step,
         "metrics": dict(result.metrics),
         "seconds": result.seconds,
+        "times": dict(result.times),
+        "num_recompiled": result.num_recompiled,
     }

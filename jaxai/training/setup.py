@@ -26,6 +26,7 @@ from jaxai.training import state as train_state
 from jaxai.training.calls import Calls, has_convolutions
 from jaxai.training.evaluate import Evaluator
 from jaxai.training.feed import open_feed
+from jaxai.training.flops import Utilization, model_flops
 from jaxai.training.state import TrainState
 from jaxai.training.step import StepOptions, make_train_step
 from jaxai.training.traces import tracing
@@ -105,6 +106,20 @@ class Setup:
             rolls = not has_convolutions(alone, self.abstract_state, self.example)
         feed = open_feed(self.reader, self.layout, position, e.steps_per_call)
         return Calls(step, self.layout, feed, most=e.steps_per_call, rolls=rolls, choice=e.forms, on_trace=on_trace)
+
+    def utilization(self) -> Utilization:
+        """What a rate of steps comes to."""
+
+        def count() -> float:
+            with forms.use(e.forms):
+                alone = make_train_step(e.task, self.optimizer, self.schedule, self.step_options, None)
+                return model_flops(alone, self.abstract_state, self.example)
+
+        e, tokens = self.experiment, self.example.get(getattr(self.experiment.task, "tokens", ""))
+        size = None
+        if tokens is not None and tokens.ndim == 2 and not hasattr(self.reader.source, "cut"):
+            size = e.train.batch_size * tokens.shape[1]
+        return Utilization(count, self.layout.devices, size)
 
     def evaluator(self) -> Evaluator:
         """The evaluation of the experiment's task."""
