@@ -160,11 +160,13 @@ class Peers:
     def __init__(self):
         self.done = False
         """Whether the run has ended well in this process."""
-        self.step = 0
         self.stride = 1
         """Steps that a dispatch may take."""
+        self.step = 0
         """Steps for which this process has had its data, the last perhaps still to be dispatched; set by the loop."""
         self._process, self._num = jax.process_index(), jax.process_count()
+        self.alone = self._num == 1
+        """Whether there are no others, who might ask for something."""
         self._client: Any = compat.coordination() if self._num > 1 else None
         self._prefix = f"jaxai/run/{next(_count)}"
         self._asked: dict[str, tuple[int, int]] = {}

@@ -53,11 +53,13 @@ class Calls:
         self._compiled: dict[int, Callable[..., Any]] = {}
         self.traced: dict[int, Traced] = {}
         """What was traced, by the number of steps that there is room for in a dispatch."""
+        self.num_traces = 0
+        """How often anything was traced, and then compiled."""
 
     @property
-    def num_traces(self) -> int:
-        """How often anything was traced, and then compiled."""
-        return sum(len(traced.signatures) for traced in self.traced.values())
+    def num_unrolled(self) -> int:
+        """How many steps stand one behind the other in what the last dispatch compiled."""
+        return 1 if self._rolls else self._room
 
     def last_trace(self, seconds: float) -> str:
         """What the last dispatch compiled, which took `seconds`, in words; and why, if not for the first time."""
@@ -75,25 +77,35 @@ class Calls:
         room = self._most if num > 1 else 1
         return Taken(num, room, self._feed.take(num, room))
 
+    def went_back(self, step: int) -> None:
+        """Says that the next state is one after `step` steps; the data go on."""
+        self._feed.went_back(step)
+
     def __call__(self, state: Any, taken: Taken) -> tuple[Any, Packed]:
         """The state after the steps of `taken`, and their metrics."""
         num, self._room, fed = taken
         if self._room not in self._compiled:
             self._compiled[self._room] = self._compile(self._room)
-        return self._compiled[self._room](state, (np.int32(num), fed.shared), fed.cut)
+        shared = fed.shared if self._room == 1 else (np.int32(num), fed.shared)
+        return self._compiled[self._room](state, shared, fed.cut)
 
     def _compile(self, room: int) -> Callable[..., Any]:
-        self.traced[room] = Traced(self._one if room == 1 else self._several, self._on_trace)
+
+        def on_trace() -> None:
+            self.num_traces += 1
+            self._on_trace()
+
+        self.traced[room] = Traced(self._one if room == 1 else self._several, on_trace)
         return forms.using(self._choice, self._layout.compile_step(self.traced[room], dim=int(room > 1)))
 
     def _one(self, state: Any, shared: Any, cut: Any) -> tuple[Any, Packed]:
-        return self._step(state, self._feed.batch(Fed(shared[1], cut), 0, 1))
+        return self._step(state, self._feed.batch(Fed(shared, cut), 0, 1, state.step))
 
     def _several(self, state: Any, shared: Any, cut: Any) -> tuple[Any, Packed]:
         num, fed = shared[0], Fed(shared[1], cut)
 
         def step(number: Any, state: Any) -> tuple[Any, Packed]:
-            return self._step(state, self._feed.batch(fed, number, self._most))
+            return self._step(state, self._feed.batch(fed, number, self._most, state.step))
 
         if not self._rolls:
             vectors = []

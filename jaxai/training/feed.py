@@ -11,6 +11,9 @@ import numpy as np
 from jaxai.data.pipeline import Reader
 from jaxai.parallel import Layout
 
+AT_LEAST = 2**15
+"""Places of the order that are sent at a time; sending costs as much as a short step does."""
+
 
 class Fed(NamedTuple):
     """The data of one call."""
@@ -28,15 +31,20 @@ class Feed(Protocol):
         """The data of the next `num_steps` steps, in arrays that hold `room` of them."""
         ...
 
-    def batch(self, fed: Fed, number: Any, room: int) -> Any:
-        """Batch `number` of a call with room for `room`; traced, on each device its share."""
+    def went_back(self, step: int) -> None:
+        """Says that the next state is one after `step` steps."""
+        ...
+
+    def batch(self, fed: Fed, number: Any, room: int, step: jax.Array) -> Any:
+        """The batch after `step` steps, which is `number` of a call with room for `room`; traced, on each device its
+        share."""
         ...
 
 
-def open_feed(reader: Reader, layout: Layout, position: int, most: int) -> Feed:
-    """The feed of batches from `position` on, of which no call takes more than `most`."""
+def open_feed(reader: Reader, layout: Layout, position: int, step: int, most: int) -> Feed:
+    """The feed of batches from `position` on, after `step` steps, of which no call takes more than `most`."""
     if reader.pipeline.resident:
-        return ResidentFeed(reader, layout, position, most)
+        return ResidentFeed(reader, layout, position, step, most)
     return HostFeed(reader, layout, position)
 
 
@@ -61,35 +69,47 @@ class HostFeed:
             self._ahead.append(Fed((), self._send(next(self._batches), 0)))
         return self._ahead.popleft()
 
-    def batch(self, fed: Fed, number: Any, room: int) -> Any:
-        return (
-            fed.cut if room == 1 else jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, number, 0, False), fed.cut)
-        )
+    def went_back(self, step: int) -> None: ...
+
+    def batch(self, fed: Fed, number: Any, room: int, step: jax.Array) -> Any:
+        del step
+        if room == 1:
+            return fed.cut
+        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, number, 0, False), fed.cut)
 
 
 class ResidentFeed:
-    """A whole dataset on the device: the host sends the order of an epoch once, and of a call only where it begins."""
+    """A whole dataset on the device: the host sends the order of some epochs at a time, and for a step nothing."""
 
-    def __init__(self, reader: Reader, layout: Layout, position: int, most: int):
+    def __init__(self, reader: Reader, layout: Layout, position: int, step: int, most: int):
         self._reader, self._layout, self._position = reader, layout, position
-        self._size, self._num_examples = reader.pipeline.batch_size, reader.num_examples
+        self._size = reader.pipeline.batch_size
+        #: By how much the position is ahead of the examples that so many steps take.
+        self._ahead = position - step * self._size
         self._data = layout.share(reader.whole())
-        # An epoch, and what a call that begins in it may take of the next.
-        self._window = self._num_examples + most * self._size
-        self._epoch, self._order = -1, None
+        self._window = max(reader.num_examples, AT_LEAST) + most * self._size
+        self._start, self._shared = position, None
 
     def take(self, num_steps: int, room: int) -> Fed:
         del room
-        epoch, offset = divmod(self._position, self._num_examples)
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._order = self._layout.share(self._reader.order(epoch * self._num_examples, self._window))
-        self._position += num_steps * self._size
-        return Fed((self._data, self._order, np.int32(offset)), ())
+        after = self._position + num_steps * self._size
+        if self._shared is None or after > self._start + self._window:
+            self._start = self._position
+            order = self._reader.order(self._start, self._window)
+            # Whole numbers on the device are of 32 bits, and wrap around; what is left of two of them does not.
+            offset = np.array(self._ahead - self._start).astype(np.int32)
+            self._shared = (self._data, *self._layout.share((order, offset)))
+        self._position = after
+        return Fed(self._shared, ())
 
-    def batch(self, fed: Fed, number: Any, room: int) -> Any:
-        del room
+    def went_back(self, step: int) -> None:
+        self._ahead = self._position - step * self._size
+        self._shared = None  # so that the next call is told
+
+    def batch(self, fed: Fed, number: Any, room: int, step: jax.Array) -> Any:
+        del number, room
         data, order, offset = fed.shared
-        chosen = self._layout.own_share(jax.lax.dynamic_slice_in_dim(order, offset + number * self._size, self._size))
+        first = step * self._size + offset
+        chosen = self._layout.own_share(jax.lax.dynamic_slice_in_dim(order, first, self._size))
         picked = {name: array.at[chosen].get(mode="promise_in_bounds") for name, array in data.items()}
         return {**picked, "index": chosen}

@@ -39,6 +39,9 @@ from jaxai.training.times import Times, described
 from jaxai.training.traces import tracing
 from jaxai.training.watchdog import Watchdog
 
+LOOK_SECONDS = 0.1
+"""How often a loop of short steps looks whether a checkpoint is saved, or due by the clock."""
+
 
 class Step(NamedTuple):
     """What the loop gives after each dispatch, which is a step, or as many as `steps_per_call` says."""
@@ -208,18 +211,24 @@ class Loop:
 
     def _steps(self) -> Iterator[Step]:
         total_steps, display = self.setup.total_steps, self._sink.display
-        calls = self.setup.calls(self.position, lambda: self._watchdog.phase("compiling"))
+        calls = self.setup.calls(self.position, self.step, lambda: self._watchdog.phase("compiling"))
+        self._calls = calls
         self._peers.stride = self.experiment.steps_per_call
         log_every = self.setup.to_steps(self.experiment.log_every)
         events = [every for every in (log_every, self._evaluate_every, self._save_every) if every is not None]
         num_traces = 0
         display.status("compiling")
         self._utilization.start()
-        while not self._boundary():
+        due, look_again = self.step, 0.0  # at the next event, and ten times a second
+        while self._is_quiet(due, look_again) or not self._boundary():
             before = time.perf_counter()
+            if before > look_again:
+                look_again = before + LOOK_SECONDS
             self._watchdog.phase("step" if num_traces else "compiling")
             self._profiler.before(self.step)
-            taken = calls.take(min(total_steps - self.step, *(every - self.step % every for every in events)))
+            until = min(total_steps - self.step, *(every - self.step % every for every in events))
+            due = self.step + until
+            taken = calls.take(until)
             waited = time.perf_counter() - before
             self._peers.step = self.step + 1
             self.state, packed = calls(self.state, taken)
@@ -242,6 +251,11 @@ class Loop:
         self._profiler.close(self.step)
         display.note(f"time: {described(self.times.split(self.log.seconds()))}")
         display.status(self.status)
+
+    def _is_quiet(self, due: int, look_again: float) -> bool:
+        """Whether the boundary may be passed without a look: no event, nobody asked for anything, a moment ago."""
+        nothing = self.step < due and self._signals.received is None and self._bad_since is None
+        return nothing and self._peers.alone and time.perf_counter() < look_again
 
     def _boundary(self) -> bool:
         """Everything between two steps: evaluates and saves what is due; whether the run is over."""
@@ -383,6 +397,7 @@ class Loop:
             raise DivergedError("training", what, "lower the learning rate, or save more often")
         step, self._bad_since = self.step, None
         self._take(good.state, good.meta)
+        self._calls.went_back(self.step)
         self._spikes.num_rolled_back = count
         keeper.forget_after(self.step)
         skipped = self.position - good.position

@@ -97,15 +97,20 @@ class Setup:
         compiled = forms.using(self.experiment.forms, layout.compile_step(alone))
         return lambda state, batch: compiled(state, (), layout.send(batch))
 
-    def calls(self, position: int, on_trace: Callable[[], None]) -> Calls:
-        """Compiled steps over the training data from `position` on, as many a dispatch as the experiment says."""
-        e, step = self.experiment, self.train_step()
+    def calls(self, position: int = 0, step: int = 0, on_trace: Callable[[], None] = lambda: None) -> Calls:
+        """Compiled steps over the training data from `position` on, as many a dispatch as the experiment says.
+
+        The first is taken of a state after `step` steps.
+        """
+        e, train_step = self.experiment, self.train_step()
         rolls = e.steps_per_call == 1 or self.layout.devices[0].platform != "cpu" or e.reproducible
         if not rolls:
             alone = make_train_step(e.task, self.optimizer, self.schedule, self.step_options, None)
             rolls = not has_convolutions(alone, self.abstract_state, self.example)
-        feed = open_feed(self.reader, self.layout, position, e.steps_per_call)
-        return Calls(step, self.layout, feed, most=e.steps_per_call, rolls=rolls, choice=e.forms, on_trace=on_trace)
+        feed = open_feed(self.reader, self.layout, position, step, e.steps_per_call)
+        return Calls(
+            train_step, self.layout, feed, most=e.steps_per_call, rolls=rolls, choice=e.forms, on_trace=on_trace
+        )
 
     def utilization(self) -> Utilization:
         """What a rate of steps comes to."""

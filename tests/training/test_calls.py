@@ -50,7 +50,7 @@ def test_convolutions_on_cpu_stand_behind_each_other():
     assert taken == [3, 6, 7]
     for name, value in one.items():
         np.testing.assert_allclose(many[name], value, rtol=2e-4, atol=2e-6)
-    calls = set_up(values[1]).calls(0, lambda: None)
+    calls = set_up(values[1]).calls()
     assert num_convolutions(calls, 3) == 3 * num_convolutions(calls, 1) > 0
 
 

@@ -18,11 +18,11 @@ def arrays(num=50):
     return Arrays({"image": random.integers(0, 256, (num, 4, 3, 1), dtype=np.uint8), "label": np.arange(num)})
 
 
-def taken(feed, num_steps, room):
-    """The batches of the next call, as the compiled step makes them out."""
+def taken(feed, step, num_steps, room):
+    """The batches of the next call, of a state after `step` steps, as the compiled step makes them out."""
     fed = feed.take(num_steps, room)
-    pick = jax.jit(lambda fed, number: feed.batch(Fed(*fed), number, room))
-    return [jax.device_get(pick(tuple(fed), number)) for number in range(num_steps)]
+    pick = jax.jit(lambda fed, number, step: feed.batch(Fed(*fed), number, room, step))
+    return [jax.device_get(pick(tuple(fed), i, np.int32(step + i))) for i in range(num_steps)]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -33,10 +33,15 @@ def test_batches_have_the_bits_of_the_reader(shuffle, batch_size, position, resi
     """Also where a batch straddles epochs, or holds more than one, and where there is room for more steps."""
     pipeline = Pipeline(source=arrays(), batch_size=batch_size, shuffle=shuffle, resident=resident)
     reader = pipeline.open("train", seed=3)
-    feed = open_feed(reader, PMap(devices=1).lay_out(), position, 4)
+    begun = 2**31 // batch_size - 3  # the examples seen are about to be more than 32 bits can count
+    feed = open_feed(reader, PMap(devices=1).lay_out(), position, begun, 4)
     assert type(feed) is (ResidentFeed if resident else HostFeed)
-    mine = [batch for num_steps, room in ((1, 1), (4, 4), (2, 4), (1, 1)) for batch in taken(feed, num_steps, room)]
+    mine = []
+    for num_steps, room in ((1, 1), (4, 4), (2, 4), (1, 1)):
+        mine += taken(feed, begun + len(mine), num_steps, room)
     assert len(mine) == 8
+    feed.went_back(5)  # the data go on
+    mine += taken(feed, 5, 1, 1)
     for number, batch in enumerate(mine):
         theirs = reader.at(position + number * batch_size)
         assert batch.keys() == theirs.keys()
@@ -66,8 +71,8 @@ def test_an_accelerator_is_sent_the_next_batch_while_it_works():
 
 def test_a_cached_dataset_is_read_once_and_resident():
     pipeline = Pipeline(source=Tfds("digits"), batch_size=32, cache=True, resident=True)
-    feed = open_feed(pipeline.open("train"), PMap(devices=1).lay_out(), 32, 1)
-    (batch,) = taken(feed, 1, 1)
+    feed = open_feed(pipeline.open("train"), PMap(devices=1).lay_out(), 32, 0, 1)
+    (batch,) = taken(feed, 0, 1, 1)
     expected = Pipeline(source=Tfds("digits"), batch_size=32).open("train").at(32)
     for name, value in expected.items():
         np.testing.assert_array_equal(batch[name], value)
