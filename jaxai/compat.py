@@ -67,6 +67,16 @@ def coordination() -> Any:
     return distributed.global_state.client
 
 
+def pretend_devices(count: int) -> None:
+    """Has JAX see `count` CPU devices and no others; raises InputError where it has looked for devices already."""
+    from jax._src import xla_bridge  # whether backends exist yet has no public name
+
+    if xla_bridge.backends_are_initialized():
+        raise InputError("--devices", "JAX is in use already in this process", "in a process of its own")
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", count)  # stronger than XLA_FLAGS
+
+
 def be_deterministic() -> None:
     """Has XLA choose deterministic kernels on GPUs, and cut them for a fixed number of threads on CPUs.
 

@@ -34,8 +34,14 @@ def use(forms: Forms) -> Iterator[None]:
 def using(forms: Forms, fn: Callable[..., Any]) -> Callable[..., Any]:
     """The compiled function `fn`, which its first call traces, with these forms."""
 
+    with use(forms):
+        pass  # what it has to prepare
+
     def call(*args: Any) -> Any:
-        with use(forms):
+        token = _chosen.set(forms)  # once a step, where a context manager would cost more
+        try:
             return fn(*args)
+        finally:
+            _chosen.reset(token)
 
     return call

@@ -27,6 +27,11 @@ class Layout(Protocol):
     axis: str | None
     """The axis bound inside a step, over which it has to sum; None where the compiler does so."""
 
+    @property
+    def share(self) -> tuple[int, int]:
+        """Which share of a batch this process reads, and how many there are; processes may read the same."""
+        ...
+
     def init(self, create: Callable[..., State], *args: Any) -> State:
         """The state that `create(*args)` makes, born where it will live."""
         ...
@@ -47,7 +52,7 @@ class Layout(Protocol):
         """A batch, or this process's share, on its way to the devices as steps take it, which is cut in `dim`."""
         ...
 
-    def share(self, data: Any) -> Any:
+    def replicate(self, data: Any) -> Any:
         """Arrays of the host, whole on every device."""
         ...
 
@@ -65,6 +70,10 @@ class Layout(Protocol):
 
         Each device has all of `shared`, and its share of the batch that `send` gave, which is cut in `dim`.
         """
+        ...
+
+    def lower_step(self, step: Callable[..., Any], state: State, shared: Any, batch: Batch, dim: int = 0) -> Any:
+        """What `compile_step` compiles for these arguments, of which arrays may be abstract: a `jax.stages.Lowered`."""
         ...
 
     def compile_evaluation(self, step: Callable[[Any, Batch, Any], Any]) -> Callable[[Any, Batch, Any], Any]:

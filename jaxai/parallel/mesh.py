@@ -94,6 +94,16 @@ class MeshLayout:
     def num_shards(self) -> int:
         return math.prod(self.mesh.shape[axis] for axis in BATCH_AXES)
 
+    @property
+    def share(self) -> tuple[int, int]:
+        rows = self.mesh.devices.reshape(self.num_shards, -1)
+        mine = [i for i, row in enumerate(rows) if any(device.process_index == jax.process_index() for device in row)]
+        index, rest = divmod(mine[0], len(mine))
+        if rest or mine != list(range(mine[0], mine[0] + len(mine))) or self.num_shards % len(mine):
+            what = f"this process would have parts {', '.join(map(str, mine))} of {self.num_shards} of a batch"
+            raise InputError("parallel.tensor", what, "a number that divides, or is a multiple of, its devices")
+        return index, self.num_shards // len(mine)
+
     def init(self, create: Callable[..., Any], *args: Any) -> Any:
         shardings = self.placing.shardings(jax.eval_shape(create, *args))
         return jax.jit(create, out_shardings=shardings)(*args)
@@ -115,7 +125,7 @@ class MeshLayout:
             return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
         return batch if self.devices[0].platform == "cpu" else jax.device_put(batch, sharding)
 
-    def share(self, data: Any) -> Any:
+    def replicate(self, data: Any) -> Any:
         return jax.device_put(data, self._whole)
 
     def own_share(self, x: jax.Array) -> jax.Array:
@@ -154,6 +164,15 @@ class MeshLayout:
         mapped = self._mapped(step, (whole, whole, _batch_spec(dim)), (whole, whole))
         ins, outs = (held, self._whole, self._batch(dim)), (held, self._whole)
         return jax.jit(mapped, in_shardings=ins, out_shardings=outs, donate_argnums=0)
+
+    def lower_step(self, step: Callable[..., Any], state: Any, shared: Any, batch: Any, dim: int = 0) -> Any:
+        def whole(x: Any) -> Any:
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._whole)
+
+        # Numbers of the host stay free; what has a place is traced with it, which gives another program.
+        shared = jax.tree.map(lambda x: whole(x) if isinstance(x, jax.ShapeDtypeStruct) else x, shared)
+        state = self.abstract(state)
+        return self.jit_step(step, jax.tree.map(lambda x: x.sharding, state), dim).lower(state, shared, batch)
 
     def compile_evaluation(self, step: Callable[..., Any]) -> Callable[..., Any]:
         whole = PartitionSpec()

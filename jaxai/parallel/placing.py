@@ -18,7 +18,7 @@ from jaxai.core.errors import InputError
 MEGATRON: tuple[tuple[str, int | None], ...] = (
     (r"(qkv|query|kv|dense1)/kernel$", -1),
     (r"(qkv|query|kv|dense1)/bias$", -1),
-    (r"(attention|cross)/out/kernel$|dense2/kernel$", 0),
+    (r"(attention|cross)/out/kernel$|dense2/kernel$", -2),
     (r"tokens/embedding$", 0),
 )
 _DEFAULT = -10
@@ -75,7 +75,9 @@ class Placing:
                 d for d in range(leaf.ndim) if cut[d] is None and leaf.shape[d] % size == 0 and leaf.shape[d] >= size
             ]
             if dim == _DEFAULT:
-                dim = max(free, key=lambda d: leaf.shape[d], default=None)
+                # The layers that a model with `scan` stacks are taken one by one, each where all devices have a part.
+                whole = [0] if "/blocks/" in path and leaf.ndim > 1 else []
+                dim = max((d for d in free if d not in whole), key=lambda d: leaf.shape[d], default=None)
             elif not -leaf.ndim <= dim < leaf.ndim or dim % leaf.ndim not in free:
                 if is_slot:  # of another shape than its parameter, as factored second moments are
                     continue

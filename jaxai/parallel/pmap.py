@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,6 +48,10 @@ class PMapLayout:
     num_shards: int
     axis: str | None
 
+    @property
+    def share(self) -> tuple[int, int]:
+        return jax.process_index(), jax.process_count()
+
     def init(self, create: Callable[..., Any], *args: Any) -> Any:
         return jax.jit(create, out_shardings=self._whole(self._local))(*args)
 
@@ -69,7 +74,7 @@ class PMapLayout:
             return batch if self.devices[0].platform == "cpu" else jax.device_put(batch, self.devices[0])
         return self._cut(batch, dim)
 
-    def share(self, data: Any) -> Any:
+    def replicate(self, data: Any) -> Any:
         return jax.device_put(data, self._whole(self._local))
 
     def own_share(self, x: jax.Array) -> jax.Array:
@@ -85,15 +90,29 @@ class PMapLayout:
     def compile_step(self, step: Callable[..., Any], dim: int = 0) -> Callable[..., Any]:
         if self.num_shards == 1:
             return jax.jit(step, donate_argnums=0)
+        compiled = self._map(step, dim)
+        return in_lockstep(self.devices, lambda *args: compiled(self._ranks, *args))
 
+    def lower_step(self, step: Callable[..., Any], state: Any, shared: Any, batch: Any, dim: int = 0) -> Any:
+        if self.num_shards == 1:
+            # Numbers of the host stay free; what has a place is compiled for it, which is another program.
+            state, shared = jax.tree.map(
+                lambda x: self.abstract(x) if isinstance(x, jax.ShapeDtypeStruct) else x, (state, shared)
+            )
+            return jax.jit(step, donate_argnums=0).lower(state, shared, batch)
+        return self._map(step, dim).lower(self._ranks, state, shared, batch)
+
+    def _map(self, step: Callable[..., Any], dim: int) -> Any:
         def mapped(rank: jax.Array, *args: Any) -> Any:
             del rank  # `jax.pmap` wants something that is cut, which a batch on the device already is not
             return step(*args)
 
         axes = {"in_axes": (0, None, None, dim), "out_axes": (None, None)}
-        compiled = jax.pmap(mapped, AXIS, devices=self._mapped, donate_argnums=1, **axes)
-        ranks = np.arange(len(self._local), dtype=np.int32)
-        return in_lockstep(self.devices, lambda *args: compiled(ranks, *args))
+        return jax.pmap(mapped, AXIS, devices=self._mapped, donate_argnums=1, **axes)
+
+    @functools.cached_property
+    def _ranks(self) -> np.ndarray:
+        return np.arange(len(self._local), dtype=np.int32)
 
     def compile_evaluation(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.num_shards == 1:

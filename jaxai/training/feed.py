@@ -86,7 +86,7 @@ class ResidentFeed:
         self._size = reader.pipeline.batch_size
         #: By how much the position is ahead of the examples that so many steps take.
         self._ahead = position - step * self._size
-        self._data = layout.share(reader.whole())
+        self._data = layout.replicate(reader.whole())
         self._window = max(reader.num_examples, AT_LEAST) + most * self._size
         self._start, self._shared = position, None
 
@@ -98,7 +98,7 @@ class ResidentFeed:
             order = self._reader.order(self._start, self._window)
             # Whole numbers on the device are of 32 bits, and wrap around; what is left of two of them does not.
             offset = np.array(self._ahead - self._start).astype(np.int32)
-            self._shared = (self._data, *self._layout.share((order, offset)))
+            self._shared = (self._data, *self._layout.replicate((order, offset)))
         self._position = after
         return Fed(self._shared, ())
 

@@ -156,7 +156,8 @@ def set_up(experiment: Experiment) -> Setup:
     if experiment.reproducible:
         compat.be_deterministic()
     layout = experiment.parallel.lay_out(mapped=experiment.reproducible)
-    share = {"process": jax.process_index(), "num_processes": jax.process_count()}
+    process, num_processes = layout.share
+    share = {"process": process, "num_processes": num_processes}
     reader = experiment.train.open("train", seed=experiment.seed, **share)
     evals = {name: pipeline.open(f"evals.{name}", **share) for name, pipeline in experiment.evals.items()}
     _check_batches(experiment, layout)
@@ -184,6 +185,9 @@ def set_up(experiment: Experiment) -> Setup:
 
 
 def _check_calls(experiment: Experiment, reader: Reader) -> None:
+    if experiment.train.resident and jax.process_count() > 1:
+        what = f"needs one process, not {jax.process_count()}"
+        raise InputError("train.resident", what, "leave it at False")
     if experiment.steps_per_call > 1 and hasattr(reader.source, "cut"):
         raise InputError("steps_per_call", "train.source gives batches of several lengths", "steps_per_call=1")
 

@@ -15,6 +15,7 @@ from jaxai import models, optim
 from jaxai.core import tree
 from jaxai.data.source import Arrays
 from jaxai.parallel.collectives import collectives
+from jaxai.parallel.distributed import join
 from jaxai.tasks import LanguageModel
 from jaxai.training.setup import set_up
 
@@ -23,7 +24,7 @@ TOKENS = np.random.default_rng(0).integers(1, 64, (64, 32)).astype(np.int32)
 
 def experiment(parallel: Any, **fields: Any) -> jaxai.Experiment:
     """Three steps of a model whose dims divide by 8."""
-    model = models.GPT2(vocab_size=64, dim=64, depth=2, num_heads=8, max_length=32)
+    model = models.GPT2(vocab_size=64, dim=64, depth=1, num_heads=8, max_length=32)
     base = {
         "task": LanguageModel(model=model),
         "train": jaxai.Pipeline(source=Arrays({"tokens": TOKENS}), batch_size=16),
@@ -40,16 +41,18 @@ def run(shape: dict[str, int] | None) -> dict[str, Any]:
     setup = set_up(experiment(jaxai.PMap(devices=1) if shape is None else jaxai.Mesh(**shape)))
     state = setup.init()
     found: list[Any] = []
-    if shape is not None:
-        step, layout = setup.train_step(), setup.layout
+    step = setup.compiled_step()
+    if shape is not None and jax.process_count() == 1:
+        alone, layout = setup.train_step(), setup.layout
         held = jax.tree.map(lambda x: x.sharding, state)
-        compiled = layout.jit_step(lambda state, shared, batch: step(state, batch), held)
-        text = compiled.lower(state, (), setup.example).compile().as_text()
-        found = [(each.kind, each.num_bytes, each.group, each.source) for each in collectives(text)]
+        compiled = layout.jit_step(lambda state, shared, batch: alone(state, batch), held)
+        compiled = compiled.lower(state, (), setup.example).compile()
+        found = [(each.kind, each.num_bytes, each.group, each.source) for each in collectives(compiled.as_text())]
+        step = lambda state, batch: compiled(state, (), batch)  # noqa: E731 - the same program, not compiled again
     places = {path: str(getattr(leaf.sharding, "spec", None)) for path, leaf in tree.flatten(state).items()}
     shards = {path: math.prod(leaf.sharding.shard_shape(leaf.shape)) for path, leaf in tree.flatten(state).items()}
     sizes = {path: leaf.size for path, leaf in tree.flatten(state).items()}
-    step, losses = setup.compiled_step(), []
+    losses = []
     for number in range(3):
         state, packed = step(state, setup.reader.batch(number))
         losses.append(float(packed.unpack()["loss"].compute()))
@@ -67,5 +70,7 @@ def run(shape: dict[str, int] | None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 2:  # one process of two: HOST:PORT and its number
+        join(sys.argv[2], 2, int(sys.argv[3]))
     for asked in json.loads(sys.argv[1]):
         print(json.dumps(run(asked)), flush=True)

@@ -13,6 +13,7 @@ import pytest
 
 import jaxai
 from jaxai.parallel.collectives import Collective, by_kind, collectives
+from tests.faults.processes import free_port
 
 SHAPES = {
     "one": None,
@@ -24,20 +25,31 @@ SHAPES = {
     "fsdp x tensor": {"data": 1, "fsdp": 4, "tensor": 2},
     "all": {"data": 2, "fsdp": 2, "tensor": 2},
 }
-NUM_PARAMS = 64 * 64 + 32 * 64 + 2 * (12 * 64 * 64 + 13 * 64) + 2 * 64
-NUM_TENSORS = 28
+NUM_PARAMS = 64 * 64 + 32 * 64 + (12 * 64 * 64 + 13 * 64) + 2 * 64
+NUM_TENSORS = 16
+
+
+def start(shapes, num_devices, *options):
+    environment = os.environ | {
+        # What moves between devices is decided before code is made, which may then be slow code.
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices} --xla_backend_optimization_level=0",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
+    }
+    command = [sys.executable, str(Path(__file__).parent / "meshes.py"), json.dumps(shapes), *options]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def results(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-4000:]
+    assert "rematerialization" not in err, "the compiler copied what it could not move"
+    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
 
 
 @pytest.fixture(scope="module")
 def found():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, str(Path(__file__).parent / "meshes.py"), json.dumps(list(SHAPES.values()))]
-    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")])
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "rematerialization" not in done.stderr, "the compiler copied what it could not move"
-    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return dict(zip(SHAPES, results, strict=True))
+    return dict(zip(SHAPES, results(start(list(SHAPES.values()), 8)), strict=True))
 
 
 def kinds(result, at_least=0):
@@ -79,15 +91,14 @@ def test_megatron_cuts_the_inside_of_a_block(found):
         if path.startswith("params/") and "tensor" in place
     }
     expected = {"tokens/embedding": "'tensor', None"}
-    for block in ("block0", "block1"):
-        expected |= {
-            f"{block}/attention/qkv/kernel": "None, None, 'tensor'",
-            f"{block}/attention/qkv/bias": "None, 'tensor'",
-            f"{block}/attention/out/kernel": "'tensor', None",
-            f"{block}/mlp/dense1/kernel": "None, 'tensor'",
-            f"{block}/mlp/dense1/bias": "'tensor'",
-            f"{block}/mlp/dense2/kernel": "'tensor', None",
-        }
+    expected |= {
+        "block0/attention/qkv/kernel": "None, None, 'tensor'",
+        "block0/attention/qkv/bias": "None, 'tensor'",
+        "block0/attention/out/kernel": "'tensor', None",
+        "block0/mlp/dense1/kernel": "None, 'tensor'",
+        "block0/mlp/dense1/bias": "'tensor'",
+        "block0/mlp/dense2/kernel": "'tensor', None",
+    }
     assert cut == expected
 
 
@@ -120,7 +131,7 @@ def test_tensor_parallelism_sums_twice_a_block_and_way_and_gathers_no_activation
     activation = 4 * 16 * 31 * 64
     sums = [size for kind, size, _, _ in found["tensor"]["collectives"] if kind == "all-reduce" and size >= activation]
     # Twice a block in both directions, for the tokens' table where they are looked up, and where logits are made of it.
-    assert 2 * 2 * 2 <= len(sums) <= 2 * 2 * 2 + 2
+    assert 2 * 2 <= len(sums) <= 2 * 2 + 2
     # Each device's likeliest token and its logit, of which the likeliest of all is found.
     assert kinds(found["tensor"])["all-gather"] == 2
     assert max(size for kind, size, _, _ in found["tensor"]["collectives"] if kind == "all-gather") < activation / 4
@@ -140,7 +151,27 @@ def test_products_of_axes_move_nothing_else(found, name):
     assert groups == expected
     # Biases that the tensor axis cuts to pieces smaller than the fsdp axis stay whole.
     assert (fsdp == 1) == (groups[fsdp] - likeliest * (fsdp == tensor) == 0)
-    assert expected[fsdp] - likeliest * (fsdp == tensor) in (0, NUM_TENSORS - 4, NUM_TENSORS)
+    assert expected[fsdp] - likeliest * (fsdp == tensor) in (0, NUM_TENSORS - 2, NUM_TENSORS)
+
+
+BETWEEN_TWO = {
+    "fsdp": {"data": 1, "fsdp": 4},
+    "tensor": {"data": 1, "tensor": 4},
+    "data x fsdp": {"data": 2, "fsdp": 2},
+    "data x tensor": {"data": 2, "tensor": 2},
+    "fsdp x tensor": {"data": 1, "fsdp": 2, "tensor": 2},
+}
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_agree_with_one_process(found):
+    address = f"localhost:{free_port()}"
+    processes = [start(list(BETWEEN_TWO.values()), 2, address, str(number)) for number in range(2)]
+    first, second = (results(process) for process in processes)
+    for name, mine, others in zip(BETWEEN_TWO, first, second, strict=True):
+        assert mine["losses"] == others["losses"], name
+        assert mine["losses"] == pytest.approx(found["one"]["losses"], rel=2e-6), name
+        assert mine["evaluation"] == pytest.approx(found["one"]["evaluation"], rel=2e-6), name
 
 
 TEXT = """

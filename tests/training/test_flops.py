@@ -65,7 +65,7 @@ def test_a_step_of_a_transformer_is_six_a_parameter_and_token():
     """And attention's products: Chowdhery et al. 2022, appendix B."""
     setup = set_up(experiment(jaxai.PMap(devices=1)))
     found = model_flops(setup.train_step(), setup.abstract_state, setup.example)
-    tokens, dim, depth, length = 16 * 31, 64, 2, 31
+    tokens, dim, depth, length = 16 * 31, 64, 1, 31
     kernels = depth * 12 * dim * dim + 64 * dim
     assert found == 6 * tokens * kernels + 3 * depth * 4 * tokens * length * dim
     lowered = jax.jit(setup.train_step()).lower(setup.abstract_state, setup.example)
