@@ -98,6 +98,7 @@ def load_pretrained(
 def to_published(model: nn.Module, variables: Mapping[str, Any], *, layout: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of `variables` by their published names, in PyTorch's shapes; the exact inverse of loading."""
     leaves = tree.flatten(dict(variables))
+    _check_apart(leaves)
     table = _table(model, layout, leaves)
     found: dict[str, np.ndarray] = {}
     for path, leaf in leaves.items():
@@ -165,6 +166,7 @@ def _match(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays by our path, and the account of them, or InputError."""
     source = str(weights) if isinstance(weights, (str, Path)) else "weights"
+    _check_apart(wanted)
     theirs = dict(weights) if isinstance(weights, Mapping) else read_weights(weights)
     table = _choose(model, theirs, wanted, layout)
     theirs = {table.current(name): array for name, array in theirs.items()}
@@ -204,6 +206,12 @@ def _match(
         "unexpected": tuple(left_out),
         "reshaped": tuple(reshaped),
     }
+
+
+def _check_apart(paths: Iterable[str]) -> None:
+    if any("/blocks/" in path for path in paths):
+        fix = "scan=False; models.blocks.stacked makes variables with scan of those without"
+        raise InputError("model", "published names are of one block each, and scan makes all blocks one", fix)
 
 
 def _refuse(

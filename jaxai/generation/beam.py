@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxai.core.errors import InputError
 from jaxai.generation.reader import Reader, Texts, Tokens, reader
+from jaxai.models.blocks import unrolled
 
 OUT = -1e9
 """The score of what is none; a text has more than half of it. Finite, so that it orders."""
@@ -88,6 +89,7 @@ def beam_search(
     if num_beams < 1 or max_new_tokens < 1:
         name, value = ("num_beams", num_beams) if num_beams < 1 else ("max_new_tokens", max_new_tokens)
         raise InputError(name, f"must be at least 1, is {value}")
+    model, variables = unrolled(model, variables)
     of = reader(model, bos)
     texts = of.arrange(prompts, max_new_tokens)
     stops, penalty = jnp.asarray(stop, jnp.int32), jnp.float32(length_penalty)

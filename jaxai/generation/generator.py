@@ -17,6 +17,7 @@ from jaxai.core.errors import InputError
 from jaxai.generation.reader import Decoder, Reader, Texts, Tokens, reader
 from jaxai.generation.sampling import Rules, Sampling, argmax, draw, penalize
 from jaxai.generation.table import Table, is_quick, likeliest, make_table
+from jaxai.models.blocks import unrolled
 
 ROOM = 64
 """New tokens are made room for in multiples of this, so that few programs serve all."""
@@ -60,6 +61,7 @@ class Generator:
     @classmethod
     def of(cls, model: nn.Module, variables: Any, *, bos: int | None = None) -> Generator:
         """`bos` is the token that the targets of an encoder-decoder begin with."""
+        model, variables = unrolled(model, variables)
         of, params = reader(model, bos), variables["params"]
         # A table of its own (`head`), or numbers of which sixteen bits are kept, are not searched.
         table = None if "head" in params or not isinstance(of, Decoder) else params["tokens"]["embedding"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxai.core.errors import InputError, did_you_mean
 from jaxai.models.attention import Dropout, same_segment
+from jaxai.models.blocks import Remat, through
 from jaxai.models.layers import truncated_normal
 from jaxai.models.text import TokenEmbed, check_tokens
 from jaxai.models.transformer import Act, TransformerBlock
@@ -76,8 +78,10 @@ class Bert(nn.Module):
     (paper: 0.1)."""
     pad: int | None = 0
     """The token that only pads, where no `segments` say so."""
-    remat: bool = False
-    """Compute the inside of each block again in the backward pass, for less memory."""
+    remat: Remat = "none"
+    """What each block computes again in the backward pass, for less memory: nothing, all, or all but its products."""
+    scan: bool = False
+    """One block compiled for all: a program that depth does not enlarge; parameters are [depth, ...] under `blocks`."""
 
     @nn.compact
     def __call__(
@@ -100,6 +104,8 @@ class Bert(nn.Module):
             types: Of each token, 0 in a first sentence and 1 in a second, int [batch, length]; by default 0.
         """
         check_tokens(inputs, "Bert", self.max_length)
+        if self.shared and self.scan:
+            raise InputError("scan", "is for blocks with parameters of their own, and all share one", "scan=False")
         if segments is None and self.pad is not None:
             segments = (inputs != self.pad).astype(jnp.int32)
         positions = jnp.arange(inputs.shape[1])[None] if positions is None else positions
@@ -116,10 +122,13 @@ class Bert(nn.Module):
             "remat": self.remat,
         }
         hidden = self.hidden or 4 * self.dim
-        names = ["block"] if self.shared else [f"block{i}" for i in range(self.depth)]
-        blocks = [TransformerBlock(self.num_heads, hidden, **settings, name=name) for name in names]
-        for block in blocks * (self.depth if self.shared else 1):
-            x = block(x, train, mask, positions)
+        make = functools.partial(TransformerBlock, self.num_heads, hidden, **settings)
+        if not self.shared:
+            x = through(make, self.depth, self.scan, x, train, mask, positions)
+        else:
+            block = make(name="block")
+            for _ in range(self.depth):
+                x = block(x, train, mask, positions)
         x = self._pooled(x, segments)
         if not self.num_classes:
             return x

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxai.models.blocks import Remat, remat
 from jaxai.models.layers import DepthwiseConv, StochasticDepth, check_image, drop_rates, truncated_normal
 from jaxai.models.transformer import FeedForward
 
@@ -31,8 +32,8 @@ class ConvNeXt(nn.Module):
     """What the factors of each residual start at, one a channel."""
     stochastic_depth: float = 0.0
     """Share of examples that skip the last block in training; earlier blocks linearly less."""
-    remat: bool = False
-    """Compute the inside of each block again in the backward pass, for less memory."""
+    remat: Remat = "none"
+    """What each block computes again in the backward pass, for less memory: nothing, all, or all but its products."""
 
     @nn.compact
     def __call__(self, inputs: jax.Array, train: bool = False) -> jax.Array:
@@ -41,7 +42,7 @@ class ConvNeXt(nn.Module):
         x = _patches(self.features[0], self.patch, name="stem_conv")(inputs)
         x = nn.LayerNorm(epsilon=1e-6, name="stem_norm")(x)
         rates = iter(drop_rates(self.stochastic_depth, sum(self.stages)))
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        block = remat(Block, self.remat, static_argnums=(2,))
         for stage, (num_blocks, features) in enumerate(zip(self.stages, self.features, strict=True)):
             if stage:
                 x = nn.LayerNorm(epsilon=1e-6, name=f"stage{stage}_norm")(x)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxai.models.blocks import Remat, remat
 from jaxai.models.layers import adaptive_average_pool, check_image, flatten, overlapping_max_pool
 
 #: 1 x 1; 3 x 3 reduced and in full; 5 x 5 reduced and in full; pooled: the filters of each block, by name.
@@ -45,14 +46,14 @@ class GoogLeNet(nn.Module):
     """Share of the pooled features dropped in training, before the logits; the paper drops 0.4."""
     aux_dropout: float = 0.7
     """The same in the auxiliary heads."""
-    remat: bool = False
-    """Compute each block again for its gradient, in place of keeping its activations."""
+    remat: Remat = "none"
+    """What each block computes again in the backward pass, for less memory: nothing, all, or all but its products."""
 
     @nn.compact
     def __call__(self, inputs: jax.Array, train: bool = False) -> jax.Array:
         """Logits [batch, num_classes] of images [batch, height, width, channel]."""
         check_image(inputs, "GoogLeNet", smallest=15)
-        block = nn.remat(Inception, static_argnums=(2,)) if self.remat else Inception
+        block = remat(Inception, self.remat, static_argnums=(2,))
         x = ConvNorm(64, (7, 7), stride=2, padding=3, name="conv1")(inputs, train)
         x = overlapping_max_pool(x, ceil=True)
         x = ConvNorm(64, name="conv2")(x, train)

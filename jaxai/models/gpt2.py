@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -11,6 +12,7 @@ import numpy as np
 
 from jaxai.core.errors import InputError, did_you_mean
 from jaxai.models.attention import Dropout, begin_or_continue, same_segment
+from jaxai.models.blocks import Remat, through
 from jaxai.models.text import TokenEmbed, check_tokens
 from jaxai.models.transformer import TransformerBlock
 
@@ -48,8 +50,10 @@ class GPT2(nn.Module):
     """Share dropped of the embeddings, the attention's weights and what each part adds, in training (paper: 0.1)."""
     head: bool = True
     """Whether it ends in logits, or in what they are made of."""
-    remat: bool = False
-    """Compute the inside of each block again in the backward pass, for less memory."""
+    remat: Remat = "none"
+    """What each block computes again in the backward pass, for less memory: nothing, all, or all but its products."""
+    scan: bool = False
+    """One block compiled for all: a program that depth does not enlarge; parameters are [depth, ...] under `blocks`."""
 
     @nn.compact
     def __call__(
@@ -82,19 +86,19 @@ class GPT2(nn.Module):
         embed = TokenEmbed(self.vocab_size, self.dim, name="tokens")
         places = nn.Embed(self.max_length, self.dim, embedding_init=nn.initializers.normal(0.01), name="positions")
         x = Dropout(self.dropout)(embed(inputs) + places(positions), train)
-        for i in range(self.depth):
-            x = TransformerBlock(
-                self.num_heads,
-                4 * self.dim,
-                causal=True,
-                epsilon=1e-5,
-                activation="gelu_tanh",
-                dropout=self.dropout,
-                attention_dropout=self.dropout,
-                kernel_init=nn.initializers.normal(0.02),
-                out_init=nn.initializers.normal(0.02 / np.sqrt(2 * self.depth)),
-                remat=self.remat,
-                name=f"block{i}",
-            )(x, train, mask, positions, slots)
+        make = functools.partial(
+            TransformerBlock,
+            self.num_heads,
+            4 * self.dim,
+            causal=True,
+            epsilon=1e-5,
+            activation="gelu_tanh",
+            dropout=self.dropout,
+            attention_dropout=self.dropout,
+            kernel_init=nn.initializers.normal(0.02),
+            out_init=nn.initializers.normal(0.02 / np.sqrt(2 * self.depth)),
+            remat=self.remat,
+        )
+        x = through(make, self.depth, self.scan, x, train, mask, positions, slots)
         x = nn.LayerNorm(epsilon=1e-5, name="norm")(x)
         return embed.attend(x) if self.head else x

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxai.core.errors import InputError
+from jaxai.models.blocks import Remat, remat
 from jaxai.models.googlenet import ConvNorm
 from jaxai.models.layers import check_image, overlapping_max_pool
 
@@ -32,8 +33,8 @@ class InceptionV3(nn.Module):
     """Whether it has the auxiliary head."""
     dropout: float = 0.5
     """Share of the pooled features dropped in training, before the logits; the paper drops 0.2."""
-    remat: bool = False
-    """Compute each block again for its gradient, in place of keeping its activations."""
+    remat: Remat = "none"
+    """What each block computes again in the backward pass, for less memory: nothing, all, or all but its products."""
 
     @nn.compact
     def __call__(self, inputs: jax.Array, train: bool = False) -> jax.Array:
@@ -51,7 +52,7 @@ class InceptionV3(nn.Module):
         x = ConvNorm(192, (3, 3), padding="VALID", name="Conv2d_4a_3x3")(x, train)
         x = overlapping_max_pool(x)
         for name, kind, features in BLOCKS:
-            block = nn.remat(kind, static_argnums=(2,)) if self.remat else kind
+            block = remat(kind, self.remat, static_argnums=(2,))
             x = block(features, name=name)(x, train)
             if name == "Mixed_6e" and head:
                 logits = AuxiliaryHead(self.num_classes, name="AuxLogits")(x, train)

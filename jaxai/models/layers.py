@@ -72,8 +72,12 @@ class StochasticDepth(nn.Module):
     """Share of examples whose residual is dropped."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """`x` [batch, ...], dropped or not."""
+    def __call__(self, x: jax.Array, train: bool, rate: jax.Array | None = None) -> jax.Array:
+        """`x` [batch, ...], dropped or not; a `rate` that only the step knows takes the place of the field."""
+        if rate is not None and train:
+            rate = rate.astype(x.dtype)
+            kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, (len(x), *(1,) * (x.ndim - 1)))
+            return jnp.where(kept, x / (1 - rate), 0)
         return nn.Dropout(self.rate, broadcast_dims=tuple(range(1, x.ndim)), deterministic=not train)(x)
 
 

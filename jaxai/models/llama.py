@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxai.core.errors import InputError, did_you_mean
 from jaxai.models.attention import Dropout, begin_or_continue, same_segment
+from jaxai.models.blocks import Remat, through
 from jaxai.models.text import TokenEmbed, check_tokens
 from jaxai.models.transformer import Norm, TransformerBlock
 
@@ -57,8 +59,10 @@ class Llama(nn.Module):
     """Share dropped of the embeddings and of what each part adds, in training; published ones have none."""
     head: bool = True
     """Whether it ends in logits, or in what they are made of."""
-    remat: bool = False
-    """Compute the inside of each block again in the backward pass, for less memory."""
+    remat: Remat = "none"
+    """What each block computes again in the backward pass, for less memory: nothing, all, or all but its products."""
+    scan: bool = False
+    """One block compiled for all: a program that depth does not enlarge; parameters are [depth, ...] under `blocks`."""
 
     @nn.compact
     def __call__(
@@ -83,22 +87,22 @@ class Llama(nn.Module):
         init = nn.initializers.normal(0.02)
         embed = TokenEmbed(self.vocab_size, self.dim, init, name="tokens")
         x = Dropout(self.dropout)(embed(inputs), train)
-        for i in range(self.depth):
-            x = TransformerBlock(
-                self.num_heads,
-                self.hidden,
-                self.num_kv_heads,
-                causal=True,
-                norm="rms",
-                epsilon=self.epsilon,
-                activation="swiglu",
-                rotary=self.rotary,
-                use_bias=False,
-                dropout=self.dropout,
-                kernel_init=init,
-                remat=self.remat,
-                name=f"block{i}",
-            )(x, train, mask, positions, slots)
+        make = functools.partial(
+            TransformerBlock,
+            self.num_heads,
+            self.hidden,
+            self.num_kv_heads,
+            causal=True,
+            norm="rms",
+            epsilon=self.epsilon,
+            activation="swiglu",
+            rotary=self.rotary,
+            use_bias=False,
+            dropout=self.dropout,
+            kernel_init=init,
+            remat=self.remat,
+        )
+        x = through(make, self.depth, self.scan, x, train, mask, positions, slots)
         x = Norm("rms", self.epsilon, name="norm")(x)
         if not self.head:
             return x

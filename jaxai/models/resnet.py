@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxai.core.errors import InputError
+from jaxai.models.blocks import Remat, remat
 from jaxai.models.layers import StochasticDepth, check_image, drop_rates, he_fan_out, overlapping_max_pool
 
 _BLOCKS = {
@@ -87,8 +88,8 @@ class ResNet(nn.Module):
     """Blocks start as the identity: the last scale, or convolution where there is none, is zero (Goyal et al. 2017)."""
     stochastic_depth: float = 0.0
     """Share of examples that skip the last block in training; earlier blocks linearly less (Huang et al. 2016)."""
-    remat: bool = False
-    """Compute the inside of each block again in the backward pass, for less memory."""
+    remat: Remat = "none"
+    """What each block computes again in the backward pass, for less memory: nothing, all, or all but its products."""
 
     @nn.compact
     def __call__(self, inputs: jax.Array, train: bool = False) -> jax.Array:
@@ -100,7 +101,7 @@ class ResNet(nn.Module):
         if self.stem == "large":
             x = overlapping_max_pool(x, size=3, stride=2, padding=(1, 1))
         rates = iter(drop_rates(self.stochastic_depth, sum(self.stages)))
-        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        block = remat(Block, self.remat, static_argnums=(2,))
         for stage, num_blocks in enumerate(self.stages):
             features = self.features * 2**stage
             for i in range(num_blocks):

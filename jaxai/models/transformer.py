@@ -13,6 +13,7 @@ import jax
 from jax.nn.initializers import Initializer
 
 from jaxai.models.attention import Attention, Dropout, Slots, dense
+from jaxai.models.blocks import Remat, remat
 from jaxai.models.layers import StochasticDepth
 
 Act = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
@@ -115,8 +116,8 @@ class TransformerBlock(nn.Module):
     """How kernels start."""
     out_init: Initializer | None = None
     """How the kernels start whose outputs are added to a shortcut; by default like the others."""
-    remat: bool = False
-    """Compute the inside again in the backward pass, for less memory."""
+    remat: Remat = "none"
+    """What it computes again in the backward pass, for less memory: nothing, all, or all but its products."""
 
     def __call__(
         self,
@@ -127,14 +128,18 @@ class TransformerBlock(nn.Module):
         slots: Slots | None = None,
         context: jax.Array | None = None,
         context_mask: jax.Array | None = None,
+        drop: jax.Array | None = None,
     ) -> jax.Array:
-        """Tokens [batch, length, feature], of the same shape; see `Attention` for the others."""
+        """Tokens [batch, length, feature], of the same shape; see `Attention` for the others.
+
+        `drop` takes the place of the field where layers with rates of their own are one block (`scan`).
+        """
 
         def inside(block: TransformerBlock, *arrays: Any) -> jax.Array:
             return block._inside(train, slots, *arrays)
 
-        run = nn.remat(inside) if self.remat else inside
-        return run(self, x, mask, positions, context, context_mask)
+        run = remat(inside, self.remat)
+        return run(self, x, mask, positions, context, context_mask, drop)
 
     @nn.compact
     def _inside(
@@ -146,6 +151,7 @@ class TransformerBlock(nn.Module):
         positions: jax.Array | None,
         context: jax.Array | None,
         context_mask: jax.Array | None,
+        drop: jax.Array | None,
     ) -> jax.Array:
         settings: dict[str, Any] = {"use_bias": self.use_bias, "kernel_init": self.kernel_init}
         settings["out_init"] = self.out_init
@@ -162,7 +168,7 @@ class TransformerBlock(nn.Module):
         def add(x: jax.Array, norm: str, part: Any) -> jax.Array:
             normalize = Norm(self.norm, self.epsilon, name=norm)
             y = part(normalize(x) if self.norm_first else x)
-            y = StochasticDepth(self.drop)(Dropout(self.dropout)(y, train), train)
+            y = StochasticDepth(self.drop)(Dropout(self.dropout)(y, train), train, drop)
             return x + y if self.norm_first else normalize(x + y)
 
         x = add(x, "norm1", lambda y: attend(y, train, mask=mask, positions=positions, slots=slots))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from jaxai.core.errors import InputError
+from jaxai.models.blocks import Remat, remat
 from jaxai.models.layers import check_image, max_pool
 
 Norm = Literal["batch", "group"]
@@ -53,8 +54,8 @@ class UNet(nn.Module):
     """Takes a class too, if not 0; the class `num_classes` is none, for guidance without a classifier."""
     attention_heads: int = 0
     """Heads of self-attention (Vaswani et al. 2017) over the pixels at the lowest size; 0 for none."""
-    remat: bool = False
-    """Compute each block again for its gradient, in place of keeping its activations."""
+    remat: Remat = "none"
+    """What each block computes again in the backward pass, for less memory: nothing, all, or all but its products."""
 
     @nn.compact
     def __call__(
@@ -72,7 +73,7 @@ class UNet(nn.Module):
         """
         self._check(inputs, time, label)
         condition = None if time is None else self._condition(time, label, inputs.dtype)
-        kind = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        kind = remat(Block, self.remat, static_argnums=(2,))
         norms = {"norm": self.norm, "groups": self.groups}
 
         def block(features: int, name: str, x: jax.Array) -> jax.Array:

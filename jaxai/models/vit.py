@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxai.core.errors import InputError, did_you_mean
 from jaxai.models.attention import Dropout
+from jaxai.models.blocks import Remat, through
 from jaxai.models.layers import check_image, drop_rates, truncated_normal
 from jaxai.models.transformer import TransformerBlock
 
@@ -52,8 +54,10 @@ class ViT(nn.Module):
     """Share dropped after each dense layer, except within the attention, and of the embedded patches in training."""
     stochastic_depth: float = 0.0
     """Share of examples that skip the halves of the last block in training; earlier blocks linearly less."""
-    remat: bool = False
-    """Compute the inside of each block again in the backward pass, for less memory."""
+    remat: Remat = "none"
+    """What each block computes again in the backward pass, for less memory: nothing, all, or all but its products."""
+    scan: bool = False
+    """One block compiled for all: a program that depth does not enlarge; parameters are [depth, ...] under `blocks`."""
 
     @nn.compact
     def __call__(self, inputs: jax.Array, train: bool = False, keep: jax.Array | None = None) -> jax.Array:
@@ -72,17 +76,17 @@ class ViT(nn.Module):
             token = self.param("class_token", truncated_normal, (1, 1, self.dim)) + positions[:, :1]
             x = jnp.concatenate([jnp.broadcast_to(token, (x.shape[0], 1, self.dim)).astype(x.dtype), x], axis=1)
         x = Dropout(self.dropout)(x, train)
-        for i, drop in enumerate(drop_rates(self.stochastic_depth, self.depth)):
-            x = TransformerBlock(
-                self.num_heads,
-                4 * self.dim,
-                dropout=self.dropout,
-                hidden_dropout=self.dropout,
-                drop=drop,
-                kernel_init=truncated_normal,
-                remat=self.remat,
-                name=f"block{i}",
-            )(x, train)
+        make = functools.partial(
+            TransformerBlock,
+            self.num_heads,
+            4 * self.dim,
+            dropout=self.dropout,
+            hidden_dropout=self.dropout,
+            kernel_init=truncated_normal,
+            remat=self.remat,
+        )
+        drops = drop_rates(self.stochastic_depth, self.depth)
+        x = through(make, self.depth, self.scan, x, train, drops=drops)
         if self.pool != "none":
             x = x[:, 0] if has_token else jnp.mean(x, axis=1)
         x = nn.LayerNorm(epsilon=1e-6, name="norm")(x)

@@ -96,10 +96,22 @@ def _transformation(call: Call, field: str) -> optax.GradientTransformation:
 
 
 def decay_multipliers(decay: tuple[tuple[str, float], ...] | None, params: Any) -> Any:
-    """The tree of weight-decay multipliers: by rules, or 1 for tensors of two or more dims and 0 for the rest."""
+    """The tree of weight-decay multipliers: by rules, or 1 for tensors of two or more dims but biases, else 0."""
     if decay is None:
-        return jax.tree.map(lambda p: 1.0 if p.ndim > 1 else 0.0, params)
+        return tree.map_paths(lambda path, p: 1.0 if _num_dims(path, p) > 1 else 0.0, params)
     return rules.assign(decay, params, 0.0, "optimizer.decay")
+
+
+def _num_dims(path: str, param: Any) -> int:
+    """Dims of a tensor, one of a bias or scale; of one layer's where `blocks` stacks all layers', as with `scan`."""
+    if f"/{path}".endswith(("/bias", "/scale")):
+        return min(param.ndim, 1)  # that of several layers in one, such as of queries, keys and values, has more
+    return param.ndim - ("/blocks/" in f"/{path}" and param.ndim > 2)
+
+
+def _is_parted(path: str, param: Any) -> bool:
+    """Whether it is a kernel [feature, part, features of each], such as that of queries, keys and values."""
+    return _num_dims(path, param) == 3 and f"/{path}".endswith(("/qkv/kernel", "/kv/kernel", "/dense1/kernel"))
 
 
 def _add_decay(strength: float, decay: tuple[tuple[str, float], ...] | None) -> optax.GradientTransformation:
@@ -187,9 +199,22 @@ def muon(learning_rate: LearningRate, *, beta: float = 0.95, weight_decay: float
 
 
 def scale_by_muon_or_adam(beta: float = 0.95, b1: float = 0.9, b2: float = 0.999) -> optax.GradientTransformation:
-    """Muon on parameters of exactly two dims, Nesterov-Adam on the others, both without learning rate."""
+    """Muon on parameters of two dims, and on each part of a kernel of several layers in one; Nesterov-Adam on others.
+
+    Both without learning rate.
+    """
+
+    def numbers(path: str, param: Any) -> Any:
+        if _num_dims(path, param) == 2 or _is_parted(path, param):
+            return optax.contrib.MuonDimensionNumbers(param.ndim - _num_dims(path, param), param.ndim - 1)
+        return None
+
+    def matrices(params: Any) -> Any:
+        return tree.map_paths(numbers, params)
+
     # `muon` is the one form that Optax can apply to some parameters only; its sign and rate of 1 are undone.
-    return optax.chain(optax.contrib.muon(1.0, beta=beta, adam_b1=b1, adam_b2=b2), optax.scale(-1.0))
+    muon = optax.contrib.muon(1.0, beta=beta, adam_b1=b1, adam_b2=b2, muon_weight_dimension_numbers=matrices)
+    return optax.chain(muon, optax.scale(-1.0))
 
 
 def lars(

@@ -94,11 +94,11 @@ class PMapLayout:
         return in_lockstep(self.devices, lambda *args: compiled(self._ranks, *args))
 
     def lower_step(self, step: Callable[..., Any], state: Any, shared: Any, batch: Any, dim: int = 0) -> Any:
+        # Numbers of the host stay free; what has a place is traced with it, which gives another program.
+        state, shared = jax.tree.map(
+            lambda x: self.abstract(x) if isinstance(x, jax.ShapeDtypeStruct) else x, (state, shared)
+        )
         if self.num_shards == 1:
-            # Numbers of the host stay free; what has a place is compiled for it, which is another program.
-            state, shared = jax.tree.map(
-                lambda x: self.abstract(x) if isinstance(x, jax.ShapeDtypeStruct) else x, (state, shared)
-            )
             return jax.jit(step, donate_argnums=0).lower(state, shared, batch)
         return self._map(step, dim).lower(self._ranks, state, shared, batch)
 

@@ -48,7 +48,7 @@ class Distill(Wrapper):
     hidden: tuple[tuple[str, str], ...] = ()
     """Pairs of modules, of student and teacher, by their path in the model: `(("block0", "block2"),)`. What the first
     gives, through a learned dense layer, is to be what the second gives (Romero et al. 2015). Not of modules inside
-    `remat`; of modules called several times it is the last call's."""
+    `remat` or `scan`; of modules called several times it is the last call's."""
     hidden_weight: float = 1.0
     """Weight of the mean squared error of each pair."""
     augment: tuple[Any, ...] = ()

@@ -273,7 +273,7 @@ def torch_leaf(path, leaf):
 UNETS = {
     "segmentation": UNet(features=(4, 8, 16), out_channels=3),
     "diffusion": UNet(features=(8, 8, 16), norm="group", groups=4, time=True, num_classes=3, attention_heads=2),
-    "batch norm diffusion": UNet(features=(4, 8), time=True, num_classes=3, attention_heads=1, remat=True),
+    "batch norm diffusion": UNet(features=(4, 8), time=True, num_classes=3, attention_heads=1, remat="full"),
 }
 
 

@@ -183,7 +183,7 @@ CASES = {
     ),
     "resnet18": Case(resnet(18, 7), lambda tv, timm: tv.resnet18(num_classes=7)),
     "resnet50": Case(
-        resnet(50, 7, remat=True),
+        resnet(50, 7, remat="full"),
         lambda tv, timm: timm.create_model("resnet50", num_classes=7),
         side=32,
     ),
@@ -205,7 +205,7 @@ CASES = {
         side=32,
     ),
     "vit mean": Case(
-        ViT(num_classes=7, depth=2, pool="mean", remat=True),
+        ViT(num_classes=7, depth=2, pool="mean", remat="full"),
         lambda tv, timm: timm.create_model(
             "vit_tiny_patch16_224", num_classes=7, img_size=32, depth=2, global_pool="avg", class_token=False
         ),

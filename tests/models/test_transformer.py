@@ -43,7 +43,7 @@ def test_names_of_parameters_and_the_dim_that_a_tensor_axis_parts():
     model = Seq2Seq(vocab_size=12, dim=8, depth=1, num_heads=2, hidden=16, norm_first=True)
     params = shapes(model, TOKENS, TOKENS)
     found = {path: dim for _, dim, paths in hits((*MEGATRON, ("", None)), params) for path in paths}
-    dense = dict.fromkeys(("qkv", "query", "kv", "dense1"), (-1, -1)) | {"out": (0, None), "dense2": (0, None)}
+    dense = dict.fromkeys(("qkv", "query", "kv", "dense1"), (-1, -1)) | {"out": (-2, None), "dense2": (-2, None)}
     expected: dict[str, int | None] = {"tokens/embedding": 0}
     for stack, parts in (
         ("encoder", ("attention/qkv", "attention/out")),

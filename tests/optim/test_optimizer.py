@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from jaxai import Call, Epochs, InputError, Steps, optim
+from jaxai.core import tree
 
 PARAMS = {"dense": {"kernel": jnp.full((2, 2), 3.0), "bias": jnp.full(2, 3.0)}}
 ZERO = jax.tree.map(jnp.zeros_like, PARAMS)
@@ -63,6 +64,27 @@ def test_muon_orthogonalises_matrices_and_uses_adam_for_vectors():
     nadam = optax.nadam(0.1)
     expected, _ = nadam.update(gradients["dense"]["bias"], nadam.init(jnp.zeros(2)))
     np.testing.assert_allclose(updates["bias"], expected, rtol=1e-5)
+
+
+def test_of_several_layers_in_one_each_is_as_it_were_alone():
+    """Queries, keys and values: no decay of their biases, and Muon sees three matrices; scanned blocks are no dim."""
+    rng = np.random.default_rng(0)
+    kernel = jnp.asarray(rng.normal(size=(2, 6, 3, 4)), jnp.float32)
+    params = {"blocks": {"qkv": {"kernel": kernel, "bias": jnp.ones((2, 3, 4))}}}
+    decayed = tree.flatten(optim.adamw(0.1).decays(params))
+    assert {path: bool(value) for path, value in decayed.items()} == {
+        "blocks/qkv/kernel": True,
+        "blocks/qkv/bias": False,
+    }
+
+    def muon(params, gradients):
+        chain = optim.muon(0.1, weight_decay=0.0).build(100, to_steps)
+        return chain.update(gradients, chain.init(params), params)[0]
+
+    together = muon(params, params)["blocks"]["qkv"]["kernel"]
+    for layer, part in np.ndindex(2, 3):
+        alone = {"kernel": kernel[layer, :, part]}
+        np.testing.assert_allclose(together[layer, :, part], muon(alone, alone)["kernel"], rtol=1e-4, atol=1e-5)
 
 
 def test_warmup_in_epochs_then_cosine():

@@ -195,4 +195,4 @@ def _within(kind: type, layers: Mapping[str, Layer], endings: tuple[str, ...], f
 
 def _cannot_leave(block: str) -> InputError:
     what = f"{block} is transformed by flax as a whole, and a prompt cannot leave it"
-    return InputError("task.adapters", what, "TransformerBlock(remat=True) instead of nn.remat")
+    return InputError("task.adapters", what, 'TransformerBlock(remat="full") instead of nn.remat, and scan=False')

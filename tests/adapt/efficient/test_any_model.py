@@ -15,7 +15,7 @@ from jaxai.core import tree
 from jaxai.models import MobileNetV2, ResNet
 from jaxai.models.recurrent import RecurrentEncoder
 from jaxai.tasks import Classification
-from tests.adapt.efficient.small import FAST, IMAGES, KEY, TEXT, adapted, learned
+from tests.adapt.efficient.small import FAST, IMAGES, KEY, TEXT, VIT, adapted, learned
 
 TEXTS = {**TEXT, "label": np.zeros(3, np.int32)}
 
@@ -78,6 +78,7 @@ IMAGE_MODELS = {
     "lstm of dense layers": Reads(nn.LSTMCell),
     "gru": Reads(nn.GRUCell),
     "scan and vmap": Scans(),
+    "scanned blocks": VIT.clone(scan=True),
 }
 PUBLISHED = {"mobilenet_v2": MobileNetV2(num_classes=3, width=0.25), "resnet": ResNet(num_classes=3)}
 EVERY = (Lora(rules=(("", 2),), alpha=6),)

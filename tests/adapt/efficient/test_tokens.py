@@ -213,7 +213,7 @@ def test_rotary_positions_of_a_prompt_come_before_the_texts():
 @pytest.mark.parametrize("adapter", [PROMPT, PREFIX], ids=["prompt", "prefix"])
 def test_rematerialized_blocks_give_the_same_loss_and_gradients(adapter):
     results = []
-    for remat in (False, True):
+    for remat in ("none", "full"):
         task = Adapted(task=Classification(model=VIT.clone(remat=remat)), adapters=(adapter,))
         own = learned(task, IMAGES)["params"]
         value = lambda p, task=task: task.loss({"params": p}, IMAGES, KEY, True).total  # noqa: E731

@@ -41,8 +41,13 @@ class Transformed(nn.Module):
         (VIT, Prefix(rules=(("mlp", 2),)), "rule 'mlp' matches no parameter"),
         (Classifier(), PREFIX, r"task.adapters.0.rules: the model has no jaxai.models.attention.Attention"),
         (Classifier(), PROMPT, r"task.adapters.0.rules: the model has no jaxai.models.transformer.TransformerBlock"),
-        (Transformed(), PROMPT, r"block0 is transformed by flax as a whole.*\(TransformerBlock\(remat=True\)"),
+        (Transformed(), PROMPT, r"block0 is transformed by flax as a whole.*\(TransformerBlock\(remat=.full.\)"),
         (Transformed(scan=True), PROMPT, "block0 is transformed by flax as a whole"),
+        (
+            VIT.clone(scan=True),
+            Prompt(rules=(("^blocks/", 3),)),
+            "blocks is transformed by flax as a whole.*scan=False",
+        ),
     ],
 )
 def test_what_cannot_have_learned_tokens_is_refused(model, adapter, message):
