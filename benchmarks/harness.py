@@ -33,6 +33,8 @@ class Options:
     """Whether sizes are tiny: to see that the benchmark works, not to learn anything."""
     out: Path | None
     """The JSON file to write."""
+    given: argparse.Namespace
+    """The whole command line, with the options of the benchmark alone."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,19 +76,31 @@ class Figure:
         return low, high
 
 
-def parse(doc: str | None, *, rounds: int = 9, cores: int | None = 1) -> Options:
-    """Reads the command line and pins the process to `cores` cores (None: to none); before JAX is imported."""
+def parse(
+    doc: str | None,
+    *,
+    rounds: int = 9,
+    cores: int | None = 1,
+    extend: Callable[[argparse.ArgumentParser], object] = lambda _: None,
+) -> Options:
+    """Reads the command line and pins the process to `cores` cores (None: to none); before JAX is imported.
+
+    `extend` adds options; with `--device gpu` among them no core is pinned.
+    """
     name, _, rest = (doc or "").partition("\n")
     parser = argparse.ArgumentParser(description=name, epilog=rest, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds, at least {MIN_ROUNDS} (default {rounds})")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, one round, nothing written without --out")
     parser.add_argument("--out", type=Path, help="the JSON file to write (default: results/NAME.json)")
+    extend(parser)
     given = parser.parse_args()
     if not given.smoke and given.rounds < MIN_ROUNDS:
         parser.error(f"--rounds must be at least {MIN_ROUNDS}")
-    pin(cores)
-    default = None if given.smoke else RESULTS / Path(parser.prog).with_suffix(".json").name
-    return Options(rounds=SMOKE_ROUNDS if given.smoke else given.rounds, smoke=given.smoke, out=given.out or default)
+    pin(None if getattr(given, "device", "cpu") == "gpu" else cores)
+    name = Path(parser.prog).stem + ("_gpu" if getattr(given, "device", "cpu") == "gpu" else "")
+    default = None if given.smoke else RESULTS / f"{name}.json"
+    rounds = SMOKE_ROUNDS if given.smoke else given.rounds
+    return Options(rounds=rounds, smoke=given.smoke, out=given.out or default, given=given)
 
 
 def pin(cores: int | None) -> None:

@@ -80,6 +80,20 @@ FIGURES = {
     "finetune": {
         f"dropout {rate}, batch 16, jaxai to Trainer": f">= {bound}" for rate, bound in ((0.1, 1.3), (0, 1.5)) if THEIRS
     },
+    "versus_torch": {
+        name: f">= {bound:g}"
+        for name, bound in (
+            ("cifar_cnn, jaxai to channels_last", 1.3),
+            ("cifar_cnn, jaxai to channels_last, warm", 1.08),
+            ("bert, jaxai to eager", 2.5),
+            ("bert, jaxai, bfloat16 to eager", 3),
+            ("mlp, jaxai, 32 steps a call to eager", 12),
+        )
+        if THEIRS
+    },
+    "versus_frameworks": {"convnet, jaxai to compiled steps": ">= 0.98"},
+    "time_to_accuracy": {"digits, 90 %, share of seeds": ">= 0.9"},
+    "scaling": {"Mesh(data) and PMap, apart": "<= 0.02"},
     "text": {f"{name}, batches a step": ">= 20" for name in ("bytes", "GPT-2's BPE", "BERT's WordPiece")},
 }
 
