@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 
-.PHONY: train test test-fast faults lint clean
+.PHONY: train test test-fast faults bench lint clean
 .DEFAULT_GOAL := train
 
 train: .venv/.core  ## learn the digits: a minute, no download but the packages
@@ -17,6 +17,9 @@ test-fast: .venv/.test  ## what is worth running after every change
 
 faults: .venv/.test  ## every promise about faults, at full count: about an hour
 	$(BIN)/python -m pytest -m faults --faults full -n 2 --dist loadfile $(PYTEST)
+
+bench: .venv/.rivals  ## every benchmark of this processor, and the table in benchmarks/README.md: on an idle machine
+	$(BIN)/python benchmarks/all.py
 
 lint: .venv/.lint
 	$(BIN)/ruff check .
@@ -47,6 +50,10 @@ endif
 
 .venv/.test: .venv/.core
 	$(INSTALL) -e '.[test]'
+	@touch $@
+
+.venv/.rivals: .venv/.core
+	$(INSTALL) -e '.[oracle,rivals]'
 	@touch $@
 
 .venv/.lint: .venv/.core
