@@ -119,7 +119,8 @@ def needs(value: Any) -> int:
     setup = set_up(value)
     with forms.use(value.forms):
         lowered = jax.jit(setup.train_step(), donate_argnums=0).lower(setup.abstract_state, setup.example)
-    return lowered.compile().memory_analysis().temp_size_in_bytes
+    analysis: Any = lowered.compile().memory_analysis()
+    return analysis.temp_size_in_bytes
 
 
 def forced(count: int) -> dict[str, str]:
@@ -160,16 +161,18 @@ def on_devices(asked: dict[str, Any]) -> dict[str, float]:
     for axis in AXES if count > 1 else AXES[:1]:
         setup = set_up(experiment(base, jaxai.Mesh(**{"data": 1, axis: count})))
         state = setup.layout.abstract(setup.abstract_state)
-        held, step = jax.tree.map(lambda x: x.sharding, state), setup.train_step()
-        lowered = setup.layout.jit_step(lambda state, _, batch, step=step: step(state, batch), held)
-        compiled = lowered.lower(state, (), setup.example).compile()
+        step = setup.train_step()
+        lowered = setup.layout.lower_step(
+            lambda state, _, batch, step=step: step(state, batch), state, (), setup.layout.send(setup.example)
+        )
+        compiled = lowered.compile()
         whole = whole or tree.num_bytes(state)
         mine = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(state))
         sent = sum(each.num_bytes for each in collectives(compiled.as_text()))
-        flops = compiled.cost_analysis()["flops"]
-        all_of_it = jax.jit(step).lower(setup.abstract_state, setup.example).compile().cost_analysis()["flops"]
+        alone: Any = jax.jit(step).lower(setup.abstract_state, setup.example).compile().cost_analysis()
+        work: Any = compiled.cost_analysis()
         name = f"{axis}={count}"
-        found |= {f"{name}, state": mine / whole, f"{name}, work": flops / all_of_it}
+        found |= {f"{name}, state": mine / whole, f"{name}, work": work["flops"] / alone["flops"]}
         found |= {f"{name}, sent": sent / tree.size(state.params)}
     return found
 

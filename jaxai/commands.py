@@ -112,8 +112,8 @@ def describe(known: Any) -> int:
     if known.file is None:
         _missing_file()
     if known.devices is not None:
-        if known.devices < 1:
-            raise InputError("--devices", f"must be at least 1, is {known.devices}")
+        if not 1 <= known.devices <= 2048:  # as many as XLA tells apart in a process
+            raise InputError("--devices", f"must be 1 to 2048, is {known.devices}")
         from jaxai import compat
 
         compat.pretend_devices(known.devices)

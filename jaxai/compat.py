@@ -39,6 +39,11 @@ def multiplies_bfloat16() -> bool:
     return jax.__version_info__ >= (0, 8) or jax.default_backend() != "cpu"
 
 
+def sums_by_library() -> bool:
+    """Whether a sum, with the operation before it, is a call of a library that reads from memory: on CPUs, of late."""
+    return jax.__version_info__ >= (0, 8) and jax.default_backend() == "cpu"
+
+
 @contextlib.contextmanager
 def coordinated_through(way: Callable[[str], str]) -> Iterator[None]:
     """Has JAX's client, if it is made meanwhile, reach the coordination service by `way(its address)`."""

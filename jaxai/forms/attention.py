@@ -54,53 +54,52 @@ def _on_cpu(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array 
     batch, length, num_heads, feature = query.shape
     num, kv_heads = key.shape[1:3]
     groups = num_heads // kv_heads
-    # Queries that share a head of keys are further rows of the same product.
-    q = jnp.moveaxis(query, 1, 2).reshape(batch * kv_heads, groups * length, feature) * feature**-0.5
-    k, v = (jnp.moveaxis(x, 1, 2).reshape(batch * kv_heads, num, feature) for x in (key, value))
+    # Queries that share a head of keys are further rows of the same product. Batch and head stay dims of their own, as
+    # a mesh may cut both.
+    q = jnp.moveaxis(query, 1, 2).reshape(batch, kv_heads, groups * length, feature) * feature**-0.5
+    k, v = (jnp.moveaxis(x, 1, 2) for x in (key, value))
     seen = jnp.tri(length, num, dtype=bool)[None, None] if causal else None
     if mask is not None:
         seen = mask if seen is None else mask & seen
     if seen is not None:  # [batch or 1, kv head or 1, group or 1, length, key]
         heads = (kv_heads, groups) if seen.shape[1] > 1 else (1, 1)
         seen = jnp.broadcast_to(seen, (*seen.shape[:2], length, num)).reshape(seen.shape[0], *heads, length, num)
-    y = _gather(q, k, v, seen, (batch, kv_heads, groups, length, num))
+    y: Any = _gather(q, k, v, seen, groups)
     return jnp.moveaxis(y.reshape(batch, num_heads, length, feature), 2, 1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _gather(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
-    """Rows [batch x kv head, group x length, feature], of scaled queries of that shape, and keys and values."""
-    return _forward(q, k, v, seen, shape)[0]
+def _gather(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, groups: int) -> jax.Array:
+    """Of scaled queries [batch, kv head, group x length, feature]; keys, values [batch, kv head, key, feature]."""
+    return _forward(q, k, v, seen, groups)[0]
 
 
-def _forward(
-    q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, shape: tuple[int, ...]
-) -> tuple[jax.Array, Any]:
-    scores = _product(q, k, 2, 2)
-    scores = _where(seen, scores, _MASKED, shape)
+def _forward(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, groups: int) -> tuple[jax.Array, Any]:
+    scores = _where(seen, _product(q, k, 3, 3), _MASKED, groups)
     weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
     weights /= jnp.sum(weights, axis=-1, keepdims=True)
-    y = _product(weights, v, 2, 1)
+    y = _product(weights, v, 3, 2)
     return y, (q, k, v, seen, weights, y)
 
 
-def _backward(shape: tuple[int, ...], kept: Any, cotangent: jax.Array) -> tuple[jax.Array | None, ...]:
+def _backward(groups: int, kept: Any, cotangent: jax.Array) -> tuple[jax.Array | None, ...]:
     q, k, v, seen, weights, y = kept
-    through = _product(cotangent, v, 2, 2)
+    through = _product(cotangent, v, 3, 3)
     # Of the softmax: what a weight adds to the sum, less the mean over the row, which is that of the outputs.
     scores = weights * (through - jnp.sum(cotangent * y, axis=-1, keepdims=True))
-    scores = _where(seen, scores, 0.0, shape)
-    return _product(scores, k, 2, 1), _product(scores, q, 1, 1), _product(weights, cotangent, 1, 1), None
+    scores = _where(seen, scores, 0.0, groups)
+    return _product(scores, k, 3, 2), _product(scores, q, 2, 2), _product(weights, cotangent, 2, 2), None
 
 
 _gather.defvjp(_forward, _backward)
 
 
 def _product(a: jax.Array, b: jax.Array, over: int, of: int) -> jax.Array:
-    return lax.dot_general(a, b, (((over,), (of,)), ((0,), (0,))))
+    return lax.dot_general(a, b, (((over,), (of,)), ((0, 1), (0, 1))))
 
 
-def _where(seen: jax.Array | None, scores: jax.Array, other: float, shape: tuple[int, ...]) -> jax.Array:
+def _where(seen: jax.Array | None, scores: jax.Array, other: float, groups: int) -> jax.Array:
     if seen is None:
         return scores
-    return jnp.where(seen, scores.reshape(shape), other).reshape(scores.shape)
+    batch, heads, rows, num = scores.shape
+    return jnp.where(seen, scores.reshape(batch, heads, groups, rows // groups, num), other).reshape(scores.shape)

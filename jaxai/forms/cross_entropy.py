@@ -40,7 +40,8 @@ def linear_cross_entropy(
     vocab = table.shape[0]
     if jax.default_backend() != "cpu":
         table = jnp.pad(table, ((0, -vocab % _LANES), (0, 0)))
-    total, losses, likeliest = _summed(vocab, x, table, targets, weights)
+    found: Any = _summed(vocab, x, table, targets, weights)
+    total, losses, likeliest = found
     return total, jax.lax.stop_gradient(losses), likeliest
 
 

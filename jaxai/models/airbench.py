@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from jaxai.models.layers import check_image, max_pool
+from jaxai.models.layers import check_image
 
 #: PyTorch's own start, which the paper keeps.
 _uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -45,7 +45,7 @@ class Airbench(nn.Module):
         x = jnp.concatenate([inputs, inputs[:, :, ::-1]]) if mirrored else inputs
         x = nn.gelu(Whitening(name="whitening")(x), approximate=False)
         for i, width in enumerate(self.widths, start=1):
-            x = max_pool(_conv(width, name=f"group{i}_conv1")(x))
+            x = nn.max_pool(_conv(width, name=f"group{i}_conv1")(x), (2, 2), (2, 2))
             x = nn.gelu(_norm(train, name=f"group{i}_norm1")(x), approximate=False)
             x = _conv(width, name=f"group{i}_conv2")(x)
             x = nn.gelu(_norm(train, name=f"group{i}_norm2")(x), approximate=False)

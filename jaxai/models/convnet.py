@@ -7,7 +7,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 
-from jaxai.models.layers import check_image, flatten, max_pool
+from jaxai.models.layers import check_image, flatten
 
 
 class ConvNet(nn.Module):
@@ -58,7 +58,7 @@ class ConvNet(nn.Module):
             if self.norm == "batch":
                 x = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5)(x)
             x = nn.relu(x)
-            x = max_pool(x) if pool else x
+            x = nn.max_pool(x, (2, 2), (2, 2)) if pool else x
         x = flatten(x)
         for width in self.dense:
             x = nn.relu(nn.Dense(width, kernel_init=he)(x))

@@ -7,7 +7,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 
-from jaxai.models.layers import Activation, activate, check_image, flatten, kernel_init, max_pool
+from jaxai.models.layers import Activation, activate, check_image, flatten, kernel_init
 
 
 class LeNet(nn.Module):
@@ -38,7 +38,7 @@ class LeNet(nn.Module):
         for features, padding in [(6, "SAME"), (16, "VALID")]:
             x = nn.Conv(features, (5, 5), padding=padding, kernel_init=init)(x)
             x = activate(x, self.activation)
-            x = max_pool(x) if self.pool == "max" else nn.avg_pool(x, (2, 2), (2, 2))
+            x = nn.max_pool(x, (2, 2), (2, 2)) if self.pool == "max" else nn.avg_pool(x, (2, 2), (2, 2))
         x = flatten(x)
         for features in (120, 84):
             x = activate(nn.Dense(features, kernel_init=init)(x), self.activation)

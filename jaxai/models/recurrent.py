@@ -9,13 +9,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxai.forms.recurrence import recur
-from jaxai.models.attention import Dropout
+from jaxai.forms.recurrence import Held, Settings, recur
+from jaxai.models.attention import Dropout, dense
 from jaxai.models.layers import truncated_normal
 from jaxai.models.text import TokenEmbed, check_tokens
 
 Cell = Literal["lstm", "gru"]
 NUM_GATES = {"lstm": 4, "gru": 3}
+NUM_HELD = {"lstm": 2, "gru": 1}
+"""What goes from token to token: the output, and an LSTM's memory."""
 
 
 class RecurrentEncoder(nn.Module):
@@ -50,7 +52,7 @@ class RecurrentEncoder(nn.Module):
     def __call__(self, inputs: jax.Array, train: bool = False, *, segments: jax.Array | None = None) -> jax.Array:
         """Logits [batch, num_classes] of token numbers [batch, length]; with `pool="none"` of each token."""
         check_tokens(inputs, "RecurrentEncoder")
-        is_token = jnp.ones(inputs.shape, bool) if segments is None else segments > 0
+        is_token = None if segments is None else segments > 0  # None where all are
         if segments is None and self.pad is not None:
             is_token = inputs != self.pad
         x = TokenEmbed(self.vocab_size, self.dim, nn.initializers.normal(0.1), name="tokens")(inputs)
@@ -63,10 +65,10 @@ class RecurrentEncoder(nn.Module):
         x = Dropout(self.dropout)(self._pooled(x, is_token), train)
         return nn.Dense(self.num_classes, name="head")(x) if self.num_classes else x
 
-    def _pooled(self, x: jax.Array, is_token: jax.Array) -> jax.Array:
-        valid = is_token[:, :, None]
+    def _pooled(self, x: jax.Array, is_token: jax.Array | None) -> jax.Array:
         if self.pool == "none":
             return x
+        valid = jnp.ones((*x.shape[:2], 1), bool) if is_token is None else is_token[:, :, None]
         if self.pool == "last":  # padding has left the state as it was, and reading backwards ends at the first token
             return jnp.concatenate([x[:, -1, : self.features], x[:, 0, self.features :]], axis=-1)
         if self.pool == "max":
@@ -95,39 +97,40 @@ class Recurrent(nn.Module):
     """Reads from the end."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, is_token: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, is_token: jax.Array | None) -> jax.Array:
         """Outputs [batch, length, features] of `x` [batch, length, feature]; padding leaves the state as it is."""
         width, init = NUM_GATES[self.cell] * self.features, _uniform(self.features)
-        given = nn.Dense(width, kernel_init=init, name="inputs")(x)
+        # Tokens first, as the loop reads them: the gates' shares are several times as large.
+        given: Any = dense(width, "inputs", kernel_init=init)
+        given = given(x.swapaxes(0, 1))
         through: Any = nn.Dense(width, self.cell == "gru", kernel_init=init, name="state")
-        begin = jnp.zeros((2 if self.cell == "lstm" else 1, x.shape[0], self.features), given.dtype)
+        begin = tuple(jnp.zeros((x.shape[0], self.features), given.dtype) for _ in range(NUM_HELD[self.cell]))
         through(begin[0])  # makes the parameters, which a loop cannot
         params = through.variables["params"]
         outputs = recur(
-            _lstm if self.cell == "lstm" else _gru,
-            given.swapaxes(0, 1),
+            Settings(_lstm if self.cell == "lstm" else _gru, self.cell == "lstm", self.reverse),
+            given,
             params["kernel"].astype(given.dtype),
             params["bias"].astype(given.dtype) if "bias" in params else None,
-            is_token.swapaxes(0, 1),
+            None if is_token is None else is_token.swapaxes(0, 1),
             begin,
-            reverse=self.reverse,
         )
         return outputs.swapaxes(0, 1)
 
 
-def _lstm(held: jax.Array, given: jax.Array, through: jax.Array) -> jax.Array:
-    """The next output and memory, [2, batch, features], of those before and of the gates' two shares."""
+def _lstm(held: Held, given: jax.Array, through: jax.Array) -> Held:
+    """The next output and memory, of those before and of the gates' two shares."""
     enter, forget, new, leave = jnp.split(given + through, 4, axis=-1)
     memory = jax.nn.sigmoid(forget) * held[1] + jax.nn.sigmoid(enter) * jnp.tanh(new)
-    return jnp.stack([jax.nn.sigmoid(leave) * jnp.tanh(memory), memory])
+    return jax.nn.sigmoid(leave) * jnp.tanh(memory), memory
 
 
-def _gru(held: jax.Array, given: jax.Array, through: jax.Array) -> jax.Array:
-    """The next output, [1, batch, features]."""
+def _gru(held: Held, given: jax.Array, through: jax.Array) -> Held:
+    """The next output."""
     (reset, update, new), (reset_too, update_too, old) = (jnp.split(part, 3, axis=-1) for part in (given, through))
     new = jnp.tanh(new + jax.nn.sigmoid(reset + reset_too) * old)
     update = jax.nn.sigmoid(update + update_too)
-    return ((1 - update) * new + update * held[0])[None]
+    return ((1 - update) * new + update * held[0],)
 
 
 def _uniform(features: int) -> Callable[..., jax.Array]:

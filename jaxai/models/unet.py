@@ -12,7 +12,7 @@ from flax.linen.dtypes import promote_dtype
 
 from jaxai.core.errors import InputError
 from jaxai.models.blocks import Remat, remat
-from jaxai.models.layers import check_image, max_pool
+from jaxai.models.layers import check_image
 
 Norm = Literal["batch", "group"]
 
@@ -82,7 +82,7 @@ class UNet(nn.Module):
         x, across = inputs, []
         for i, features in enumerate(self.features[:-1], 1):
             across.append(block(features, f"down{i}", x))
-            x = max_pool(across[-1])
+            x = nn.max_pool(across[-1], (2, 2), (2, 2))
         x = block(self.features[-1], "middle", x)
         if self.attention_heads:
             x = Attention(self.attention_heads, **norms, name="attention")(x, train)

@@ -6,7 +6,6 @@ import functools
 import math
 
 import flax
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +14,7 @@ import pytest
 from jaxai.core import tree
 from jaxai.core.errors import InputError
 from jaxai.models import AlexNet, ConvNet, GoogLeNet, InceptionV3, UNet, googlenet, inception_v3
-from jaxai.models.layers import adaptive_average_pool, overlapping_max_pool
+from jaxai.models.layers import adaptive_average_pool
 from jaxai.models.unet import time_embedding
 
 #: Compiles in half the time; what it gives runs slower.
@@ -302,26 +301,6 @@ def test_gradients_reach_every_parameter_of_the_denoiser(denoiser):
         # The bias of the keys moves all of a pixel's attention alike: it has no effect.
         assert float(jnp.abs(leaf).max()) > 1e-5 or path == "attention/attention/key/bias", path
     assert not np.array_equal(first["head/kernel"], second["head/kernel"])
-
-
-@pytest.mark.parametrize(
-    ("size", "stride", "padding"), [(3, 2, (0, 0)), (3, 2, (0, 1)), (3, 1, (1, 1)), (2, 2, (0, 0))]
-)
-def test_overlapping_max_pools_and_their_gradients_are_those_of_flax(size, stride, padding):
-    x = np.random.default_rng(0).integers(0, 4, (2, 9, 8, 3)).astype(np.float32)  # with ties
-    x[0, 4, 4, 0] = np.nan
-
-    def theirs(x):
-        return nn.max_pool(x, (size, size), (stride, stride), (padding, padding))
-
-    def ours(x):
-        return overlapping_max_pool(x, size, stride, padding)
-
-    np.testing.assert_array_equal(jit(ours)(x), jit(theirs)(x))
-    x = np.nan_to_num(x)
-    weight = np.random.default_rng(1).standard_normal(ours(x).shape, np.float32)
-    gradients = [jit(jax.grad(lambda x, pool=pool: jnp.sum(pool(x) * weight)))(x) for pool in (ours, theirs)]
-    np.testing.assert_allclose(*gradients, atol=1e-5)
 
 
 def test_adaptive_average_pools_may_overlap():

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import jaxai
-from jaxai import models, optim
+from jaxai import forms, models, optim
 from jaxai.core import tree
 from jaxai.data.source import Arrays
 from jaxai.parallel.collectives import collectives
@@ -46,7 +46,8 @@ def run(shape: dict[str, int] | None) -> dict[str, Any]:
         alone, layout = setup.train_step(), setup.layout
         held = jax.tree.map(lambda x: x.sharding, state)
         compiled = layout.jit_step(lambda state, shared, batch: alone(state, batch), held)
-        compiled = compiled.lower(state, (), setup.example).compile()
+        with forms.use("fast"):
+            compiled = compiled.lower(state, (), setup.example).compile()
         found = [(each.kind, each.num_bytes, each.group, each.source) for each in collectives(compiled.as_text())]
         step = lambda state, batch: compiled(state, (), batch)  # noqa: E731 - the same program, not compiled again
     places = {path: str(getattr(leaf.sharding, "spec", None)) for path, leaf in tree.flatten(state).items()}

@@ -11,6 +11,7 @@ from jaxai.models import MLP
 from jaxai.tasks import Classification
 from jaxai.training.describe import describe, render
 from jaxai.training.setup import set_up
+from tests.training.conftest import make_arrays
 
 
 def test_counts_bytes_and_steps_in_closed_form(tiny):
@@ -46,8 +47,12 @@ def test_flops_are_those_of_the_matrix_products(tiny):
     assert describe(set_up(wide)).flops == pytest.approx(2 * products, rel=0.25)
 
 
-def test_activations_shrink_with_accumulation(tiny):
-    whole, parts = (describe(set_up(tiny(accumulate=k))).bytes_activations for k in (1, 4))
+def test_what_is_temporary_shrinks_with_accumulation(tiny):
+    wide = {
+        "task": Classification(model=MLP(features=(64, 64), num_classes=3)),
+        "train": jaxai.Pipeline(source=make_arrays(512), batch_size=512),
+    }
+    whole, parts = (describe(set_up(tiny(accumulate=k, **wide))).bytes_temporary for k in (1, 4))
     assert parts < 0.5 * whole
 
 
