@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+# Hundreds of programs in one process would keep the memory of them all.
+os.environ.setdefault("JAXAI_ALLOCATOR", "system")
 RUNNER = Path(__file__).parent / "training" / "runner.py"
 
 

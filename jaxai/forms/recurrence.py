@@ -31,35 +31,34 @@ class Settings(NamedTuple):
 def recur(
     settings: Settings,
     given: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None,
+    through: Callable[[jax.Array], jax.Array],
     valid: jax.Array | None,
     begin: Held,
 ) -> jax.Array:
     """Outputs [length, batch, features], token by token, of `given` [length, batch, gate].
 
-    `kernel` [features, gate] and `bias` [gate] make the share of the output before. Where not `valid`, bool
+    `through` makes the share [batch, gate] of the output before, of [batch, features]. Where not `valid`, bool
     [length, batch], what is held stays; by default all is valid.
     """
-    run = _hoisted if is_fast() else functools.partial(_scan, more=None)
-    return run(settings, given, kernel, bias, valid, begin)
+    if not is_fast():
+        return _scan(settings, through, given, valid, begin, None)
+    # What it closes over, such as a kernel or an adapter's, has gradients.
+    through, closed = jax.closure_convert(through, begin[0])
+    return _hoisted(settings, through, given, closed, valid, begin)
 
 
 def _scan(
     settings: Settings,
+    through: Callable[[jax.Array], jax.Array],
     given: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None,
     valid: jax.Array | None,
     begin: Held,
     more: jax.Array | None,
 ) -> jax.Array:
     def advance(held: Held, now: Any) -> tuple[Held, jax.Array]:
         gates, valid, more = now
-        through = held[0] @ kernel
-        for share in (None if bias is None else bias[None], more):
-            through = through if share is None else through + share
-        new = settings.cell(held, gates, through)
+        share = through(held[0])
+        new = settings.cell(held, gates, share if more is None else share + more)
         if valid is not None:
             new = tuple(jnp.where(valid[:, None], a, b) for a, b in zip(new, held, strict=True))
         return new, new[0]
@@ -67,30 +66,30 @@ def _scan(
     return lax.scan(advance, begin, (given, valid, more), reverse=settings.reverse)[1]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _hoisted(settings: Settings, given: Any, kernel: Any, bias: Any, valid: Any, begin: Held) -> jax.Array:
-    return _scan(settings, given, kernel, bias, valid, begin, None)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _hoisted(settings: Settings, through: Any, given: Any, closed: Any, valid: Any, begin: Held) -> jax.Array:
+    return _scan(settings, lambda output: through(output, *closed), given, valid, begin, None)
 
 
-def _forward(settings: Settings, given: jax.Array, kernel: Any, bias: Any, valid: Any, begin: Held) -> Any:
+def _forward(settings: Settings, through: Any, given: jax.Array, closed: Any, valid: Any, begin: Held) -> Any:
     def run(given: jax.Array, more: jax.Array | None, begin: Held) -> jax.Array:
-        return _scan(settings, given, kernel, bias, valid, begin, more)
+        return _scan(settings, lambda output: through(output, *closed), given, valid, begin, more)
 
-    # Something that is added to each token's share has its gradient, of which the kernel's and bias's are made.
+    # Something that is added to each token's share has its gradient, of which that of what made it follows.
     more = None if settings.adds else jnp.zeros_like(given)
     outputs, pull = jax.vjp(run, given, more, begin)
-    return outputs, (pull, outputs, begin, bias is not None)
+    return outputs, (pull, outputs, closed, begin)
 
 
-def _backward(settings: Settings, kept: Any, cotangent: jax.Array) -> Any:
-    pull, outputs, begin, has_bias = kept
-    given, through, first = pull(cotangent)
-    through = given if through is None else through
+def _backward(settings: Settings, through: Any, kept: Any, cotangent: jax.Array) -> Any:
+    pull, outputs, closed, begin = kept
+    given, shares, first = pull(cotangent)
+    shares = given if shares is None else shares
     before = [outputs[1:], begin[0][None]] if settings.reverse else [begin[0][None], outputs[:-1]]
-    rows = jnp.concatenate(before).reshape(-1, outputs.shape[-1])
-    gates = through.reshape(-1, through.shape[-1])
-    kernel = lax.dot_general(rows, gates, (((0,), (0,)), ((), ())))
-    return given, kernel, jnp.sum(gates, axis=0) if has_bias else None, None, first
+    # Of all tokens at once.
+    of_all = jax.vmap(lambda closed, output: through(output, *closed), in_axes=(None, 0))
+    _, back = jax.vjp(lambda closed: of_all(closed, jnp.concatenate(before)), closed)
+    return given, back(shares)[0], None, first
 
 
 _hoisted.defvjp(_forward, _backward)

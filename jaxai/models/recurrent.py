@@ -106,12 +106,11 @@ class Recurrent(nn.Module):
         through: Any = nn.Dense(width, self.cell == "gru", kernel_init=init, name="state")
         begin = tuple(jnp.zeros((x.shape[0], self.features), given.dtype) for _ in range(NUM_HELD[self.cell]))
         through(begin[0])  # makes the parameters, which a loop cannot
-        params = through.variables["params"]
+        through, variables = through.unbind()
         outputs = recur(
             Settings(_lstm if self.cell == "lstm" else _gru, self.cell == "lstm", self.reverse),
             given,
-            params["kernel"].astype(given.dtype),
-            params["bias"].astype(given.dtype) if "bias" in params else None,
+            lambda output: through.apply(variables, output),
             None if is_token is None else is_token.swapaxes(0, 1),
             begin,
         )

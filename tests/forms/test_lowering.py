@@ -160,9 +160,10 @@ def test_a_pool_does_not_hide_a_nan(corner):
 
 
 @pytest.mark.parametrize(("features", "outputs"), [(256, 64), (64, 256), (64, 64)])
-def test_the_gradient_of_a_kernel_has_its_narrower_factor_first(features, outputs):
+@pytest.mark.parametrize("rows", [(512,), (8, 64)])
+def test_the_gradient_of_a_kernel_has_its_narrower_factor_first(features, outputs, rows):
     """As the compiler leaves it: [narrow, wide] comes out of the product."""
-    x, kernel, cotangent = random(512, features), random(features, outputs), random(512, outputs)
+    x, kernel, cotangent = random(*rows, features), random(features, outputs), random(*rows, outputs)
 
     def gradient(x, cotangent):
         return jax.vjp(lambda kernel: x @ kernel, kernel)[1](cotangent)[0]
@@ -171,7 +172,8 @@ def test_the_gradient_of_a_kernel_has_its_narrower_factor_first(features, output
         compiled = jax.jit(gradient).lower(x, cotangent).compile()
     narrow, wide = sorted((features, outputs))
     assert re.search(rf"f32\[{narrow},{wide}\]\S* (dot|fusion)\(", compiled.as_text())
-    np.testing.assert_allclose(compiled(x, cotangent), x.T @ cotangent, rtol=1e-4, atol=1e-3)
+    expected = x.reshape(512, -1).T @ cotangent.reshape(512, -1)
+    np.testing.assert_allclose(compiled(x, cotangent), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_only_what_is_compiled_with_them_takes_them():
