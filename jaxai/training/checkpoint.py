@@ -112,7 +112,7 @@ def saved_steps(folder: Path) -> list[int]:
 def _check_numbers(meta: Mapping[str, Any]) -> None:
     """Raises an error unless what the loop computes with are numbers."""
     entries = [(entry["step"], *entry["values"].values()) for entry in meta.get("history", [])]
-    lists = [meta.get("interval") or [], meta.get("losses") or [], *entries]
+    lists = [meta.get("interval") or [], meta.get("losses") or [], meta.get("times", {}).values(), *entries]
     found = [meta.get("seconds", 0.0), meta.get("rolled_back", 0), *(x for values in lists for x in values)]
     if not all(x is None or type(x) in (int, float) for x in found):
         raise ValueError("meta holds something else where numbers belong")

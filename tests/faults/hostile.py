@@ -192,6 +192,8 @@ for label, name, value in [
     ("interval nested", "meta", {"interval": [[1.0]]}),
     ("seconds of text", "meta", {"seconds": "x"}),
     ("seconds a list", "meta", {"seconds": [1]}),
+    ("times of text", "meta", {"times": "x"}),
+    ("times a list", "meta", {"times": {"data": [1]}}),
 ]:
     add(f"{name}: {label}", edit_json(f"{name}/metadata", lambda data, value=value: data.update(value)))
 negative = edit_json("data/metadata", lambda data: data.update(position=-12))

@@ -14,7 +14,7 @@ from jaxai.core.errors import InputError
 from jaxai.training import seal
 from jaxai.training.checkpoint import is_step
 
-TIMING = {"seconds", "examples_per_second", "data_wait"}
+TIMING = {"seconds", "times", "examples_per_second", "tokens_per_second", "data_wait"}
 
 
 def sealed(run: Path) -> tuple[list[int], list[str]]:
