@@ -38,7 +38,7 @@ def test_the_backward_loop_sums_no_kernel():
         with forms.use(choice):
             made = jax.make_jaxpr(jax.grad(lambda p: jnp.sum(model.apply(p, tokens))))(params)
         scans = [e for e in made.eqns if e.primitive.name == "scan"]
-        shapes = [v.aval.shape for e in scans for v in e.outvars[: e.params["num_carry"]]]
+        shapes = [aval.shape for e in scans for aval in e.params["jaxpr"].out_avals]
         return (6, 24) in shapes
 
     assert carried("plain")
