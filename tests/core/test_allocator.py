@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+IS_GLIBC = sys.platform == "linux" and "CS_GNU_LIBC_VERSION" in os.confstr_names
 PROBE = """
 import ctypes, sys
 from jaxai.core.allocator import keep_warm
@@ -27,10 +28,11 @@ def probe(choice):
     return subprocess.run([sys.executable, "-c", PROBE], env=environment, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.skipif(sys.platform != "linux" or not os.confstr("CS_GNU_LIBC_VERSION"), reason="glibc's allocator")
 @pytest.mark.parametrize(("choice", "kept"), [("warm", "True"), ("system", "False")])
 def test_a_large_buffer_stays_mapped(choice, kept):
-    assert probe(choice).stdout.split() == [kept, kept]
+    """Where the C library is glibc; with another nothing is claimed."""
+    found = probe(choice).stdout.split()
+    assert found == [kept, kept] if IS_GLIBC else found[0] == "False"
 
 
 def test_another_choice_is_refused():

@@ -135,9 +135,8 @@ def test_another_process_is_named_and_its_lock_taken_over_once_it_is_dead(tmp_pa
     assert not (tmp_path / "lock").exists()
 
 
-def test_of_several_at_once_one_gets_a_dead_ones_lock(tmp_path, holder):
-    (tmp_path / "lock").write_text(owner(start="1"))
-    processes = [holder() for _ in range(4)]
+def assert_one_wins(processes):
+    """Has all of them try at once: one gets the lock, and the others name it."""
     for process in processes:
         process.stdin.write("\n")
         process.stdin.flush()
@@ -145,6 +144,12 @@ def test_of_several_at_once_one_gets_a_dead_ones_lock(tmp_path, holder):
     assert answers.count("held") == 1
     winner = processes[answers.index("held")].pid
     assert all(f"in use by process {winner} " in answer for answer in answers if answer != "held")
+
+
+def test_of_several_at_once_one_gets_a_dead_ones_lock(tmp_path, holder):
+    (tmp_path / "lock").write_text(owner(start="1"))
+    processes = [holder() for _ in range(4)]
+    assert_one_wins(processes)
 
 
 @pytest.mark.parametrize(
@@ -243,13 +248,7 @@ def test_of_several_that_wait_one_gets_the_lock(tmp_path, holder):
     processes = [holder() for _ in range(3)]
     almost = time.time() - lock.DEAD_SECONDS + 2
     os.utime(tmp_path / "lock", (almost, almost))
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    answers = [process.stdout.readline().strip() for process in processes]
-    assert answers.count("held") == 1
-    winner = processes[answers.index("held")].pid
-    assert all(f"in use by process {winner} " in answer for answer in answers if answer != "held")
+    assert_one_wins(processes)
 
 
 def test_leaving_releases_the_lock(tmp_path, holder):
