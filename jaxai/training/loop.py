@@ -25,12 +25,13 @@ from jaxai.log import Display, NullDisplay, Writer
 from jaxai.parallel.distributed import Peers, is_primary
 from jaxai.training import history as past
 from jaxai.training.calls import Calls
+from jaxai.training.evaluations import Evaluations
 from jaxai.training.initial import initialize, load_start
 from jaxai.training.keeper import Keeper, finite
 from jaxai.training.lock import Lock
 from jaxai.training.profiler import Profiler
-from jaxai.training.records import Sink, TrainingLog, scalars
-from jaxai.training.setup import Setup, check_batch, check_best, check_evaluation, set_up
+from jaxai.training.records import Sink, TrainingLog
+from jaxai.training.setup import Setup, check_batch, check_best, set_up
 from jaxai.training.signals import Signals
 from jaxai.training.spikes import Spikes
 from jaxai.training.state import TrainState
@@ -85,7 +86,7 @@ class Loop:
         self._sink = Sink(writers, display or NullDisplay())
         self._title, self._folder = title, folder
         self._layout = self.setup.layout
-        self._evaluate = self.setup.evaluator()
+        self._evaluations = Evaluations(self.setup, self._sink)
         self._signals, self._peers, self._primary = Signals(), Peers(), is_primary()
         self._utilization, self.num_recompiled = self.setup.utilization(), 0
         traced_into = folder / "profile" if folder is not None else None
@@ -295,9 +296,7 @@ class Loop:
         self.log.flush()
         jax.block_until_ready(self.state.step)  # the evaluation would wait for it, and call that its own time
         began = time.perf_counter()
-        values: dict[str, float] = {}
-        for name in self.setup.evals:
-            values |= {f"{name}/{metric}": value for metric, value in self.evaluate(name).items()}
+        values = self._evaluations(self.state.variables(), self.step, self.log.seconds)
         before = past.best(self.history, self.experiment.best)
         self.history.append(past.Entry(self.step, values))
         self._patience_over = past.patience_over(self.history, self.experiment)
@@ -307,23 +306,6 @@ class Loop:
         if improved and self._keeper is None:
             self._best_variables = jax.device_get(self._layout.saveable(self.state.variables()))
         return improved
-
-    def evaluate(self, name: str) -> dict[str, float]:
-        """Scalar metrics of one evaluation of the state at hand, recorded as well."""
-        reader = self.setup.evals[name]
-        self._sink.display.status(f"evaluating {name}")
-        began = time.perf_counter()
-        values = self._evaluate(self.state.variables(), reader.evaluation())
-        check_evaluation(self.setup, name, values)
-        seconds = time.perf_counter() - began
-        numbers = scalars(values)
-        record = {"step": self.step, "split": name, **numbers, "seconds": self.log.seconds()}
-        self._sink.record({**record, "examples_per_second": reader.num_examples / seconds})
-        self._sink.arrays(self.step, name, values, reader.classes)
-        if self._sink.writers and jax.process_count() == 1:
-            batch = next(reader.evaluation())
-            self._sink.images(self.step, name, self._evaluate.pictures(self.state.variables(), batch))
-        return numbers
 
     def _save_is_due(self) -> bool:
         if self._save_every is not None:
