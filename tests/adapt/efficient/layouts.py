@@ -14,7 +14,7 @@ from jaxai.adapt.efficient import Adapted, Houlsby, Lora, Prefix, Prompt
 from jaxai.core import tree
 from jaxai.data.source import Arrays
 from jaxai.models.gpt2 import GPT2
-from jaxai.models.transformer import TENSOR_DIMS
+from jaxai.parallel.placing import MEGATRON
 from jaxai.tasks.language_model import LanguageModel
 from jaxai.training.setup import set_up
 
@@ -22,7 +22,7 @@ TOKENS = np.random.default_rng(0).integers(0, 11, (24, 6)).astype(np.int32)
 PARALLEL = {
     "one": jaxai.PMap(devices=1),
     "pmap": jaxai.PMap(),
-    "mesh": jaxai.Mesh(data=1, fsdp=2, rules=TENSOR_DIMS),
+    "mesh": jaxai.Mesh(data=1, fsdp=2, rules=(*MEGATRON, ("", None))),
 }
 
 
