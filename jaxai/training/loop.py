@@ -8,7 +8,6 @@ there is a function of the step number and of the history of evaluations, so a r
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,21 +18,21 @@ import jax
 
 from jaxai import compat, metrics
 from jaxai.core.duration import Epochs, Minutes
-from jaxai.core.errors import DivergedError, InputError, StorageError
+from jaxai.core.errors import InputError, StorageError
 from jaxai.experiment.declaration import Experiment
 from jaxai.log import Display, NullDisplay, Writer
 from jaxai.parallel.distributed import Peers, is_primary
 from jaxai.training import history as past
 from jaxai.training.calls import Calls
+from jaxai.training.divergence import Divergence
 from jaxai.training.evaluations import Evaluations
 from jaxai.training.initial import initialize, load_start
 from jaxai.training.keeper import Keeper, finite
 from jaxai.training.lock import Lock
 from jaxai.training.profiler import Profiler
 from jaxai.training.records import Sink, TrainingLog
-from jaxai.training.setup import Setup, check_batch, check_best, set_up
+from jaxai.training.setup import Setup, check_best, set_up
 from jaxai.training.signals import Signals
-from jaxai.training.spikes import Spikes
 from jaxai.training.state import TrainState
 from jaxai.training.step import Packed
 from jaxai.training.times import Times, described
@@ -100,7 +99,7 @@ class Loop:
         self.history: list[past.Entry] = []
         self._best_variables: Any = None
         self._stopped_by: int | None = None
-        self._bad_since: int | None = None
+        self._divergence = Divergence(self.setup, self._keeper, self._sink.display.note)
         self._restore(resume_anyway)
         every = experiment.checkpoint.every
         self._save_every = None if isinstance(every, Minutes) else self.setup.to_steps(every)
@@ -143,8 +142,7 @@ class Loop:
         self.times = Times(meta.get("times"))
         self.history = past.from_json(meta.get("history", []))
         self._patience_over = past.patience_over(self.history, self.experiment)
-        if self.experiment.roll_back is not None:
-            self._spikes = Spikes(self.experiment.roll_back, meta.get("losses", ()), meta.get("rolled_back", 0))
+        self._divergence.start(self.step, self.position, meta)
         self.log = TrainingLog(
             self._sink,
             batch_size=self.experiment.train.batch_size,
@@ -152,8 +150,8 @@ class Loop:
             seconds_before=meta.get("seconds", 0.0),
             carried=meta.get("interval"),
             carried_from=f"{self._folder}/checkpoints/{self.step}",
-            on_nonfinite=self._nonfinite,
-            on_loss=self._loss,
+            on_nonfinite=self._divergence.nonfinite,
+            on_loss=self._divergence.loss,
             start_step=self.step,
             # The first epoch of cached data is slow by intent, and no reason to advise caching.
             warm_until=self.step + (self.setup.to_steps(Epochs(1.5)) if self.experiment.train.cache else 1),
@@ -255,7 +253,7 @@ class Loop:
 
     def _is_quiet(self, due: int, look_again: float) -> bool:
         """Whether the boundary may be passed without a look: no event, nobody asked for anything, a moment ago."""
-        nothing = self.step < due and self._signals.received is None and self._bad_since is None
+        nothing = self.step < due and self._signals.received is None and self._divergence.bad_since is None
         return nothing and self._peers.alone and time.perf_counter() < look_again
 
     def _boundary(self) -> bool:
@@ -276,8 +274,8 @@ class Loop:
                 self._watchdog.phase("saving")
                 with self.times.of("checkpoint"):
                     self._save()
-        if self._bad_since is not None:
-            self._go_back(self._bad_since)
+        if self._divergence.bad_since is not None:
+            self._go_back()
         return self.status != "training"
 
     def _compiled(self, calls: Calls, seconds: float) -> None:
@@ -319,68 +317,25 @@ class Loop:
         """Saves the state, once it and everything that led to it is known to be finite."""
         interval = self.log.carry(self.step)
         self._last_save = time.monotonic()
-        if self._bad_since is not None:
+        if self._divergence.bad_since is not None:
             return
         if not finite(self.state):
-            self._diverged(self.step, self.step, "a parameter")
+            self._divergence.found(self.step, self.step, "a parameter")
             return
         if self._keeper is None:
             return
         meta = {"history": past.to_json(self.history), "interval": interval, "seconds": self.log.seconds()}
-        meta["times"] = self.times.split(self.log.seconds())
-        if self.experiment.roll_back is not None:
-            meta |= {"losses": list(self._spikes.losses), "rolled_back": self._spikes.num_rolled_back}
+        meta |= {"times": self.times.split(self.log.seconds()), **self._divergence.meta()}
         # Until the interval under way is judged, the run may have to go back to before it.
         before = self.log.interval_start if self.experiment.roll_back is not None else None
         self._keeper.save(self.step, self.state, self.position, self.history, meta, before)
 
-    def _nonfinite(self, first: int, step: int, count: int) -> None:
-        """Finds out why, among batches `first` to `step`: data that cannot be learned from, else divergence."""
-        size = self.experiment.train.batch_size
-        for number in range(first, step):
-            check_batch(self.setup, self.setup.reader.at(self.position - (self.step - number) * size), "train")
-        if self.experiment.on_nonfinite == "skip":
-            self._sink.display.note(f"step {step:,}: {count} steps skipped, loss or gradient not finite")
-        else:
-            self._diverged(first, step, "loss or gradient")
-
-    def _loss(self, first: int, step: int, loss: float) -> None:
-        """Judges the mean loss of the steps after `first` up to `step`."""
-        if self.experiment.on_nonfinite == "skip" and not math.isfinite(loss):
-            return  # all its steps were left out
-        if self.experiment.roll_back is not None and self._spikes.seen(loss) and self._bad_since is None:
-            self._bad_since = first
-            self._sink.display.note(f"step {step:,}: the loss spiked to {loss:.4g}")
-
-    def _diverged(self, first: int, step: int, what: str) -> None:
-        """Marks the steps after `first` as bad where the run can go back; else raises DivergedError."""
-        if self.experiment.roll_back is not None:
-            self._bad_since = first if self._bad_since is None else self._bad_since
-            return
-        saved = []
-        if self._keeper is not None:
-            self._keeper.wait()
-            saved = self._keeper.steps()
-        kept = f"; the last good checkpoint is step {saved[-1]:,}" if saved else ""
-        what = f"{what} became nan or infinite by step {step:,}{kept}"
-        raise DivergedError("training", what, "lower the learning rate, or set clip_norm, on_nonfinite or roll_back")
-
-    def _go_back(self, bad_since: int) -> None:
-        """To the last good checkpoint from before `bad_since`; the data consumed since stays consumed."""
-        keeper, spikes = self._keeper, self._spikes
-        assert keeper is not None
-        keeper.wait()
-        keeper.check()
-        good = keeper.newest(before=bad_since)
-        count = spikes.num_rolled_back + 1
-        if good is None or count > spikes.policy.at_most:
-            why = "no checkpoint to go back to" if good is None else f"it came {count} times"
-            what = f"the loss spiked or was not finite after step {bad_since:,}, and {why}"
-            raise DivergedError("training", what, "lower the learning rate, or save more often")
-        step, self._bad_since = self.step, None
+    def _go_back(self) -> None:
+        """To the last good checkpoint from before it went wrong; the data consumed since stays consumed."""
+        assert self._keeper is not None
+        good, step = self._divergence.last_good(), self.step
         self._take(good.state, good.meta)
         self._calls.went_back(self.step)
-        self._spikes.num_rolled_back = count
-        keeper.forget_after(self.step)
+        self._keeper.forget_after(self.step)
         skipped = self.position - good.position
         self._sink.display.note(f"step {step:,}: back to step {self.step:,}, {skipped:,} examples skipped")
