@@ -13,7 +13,7 @@ test: .venv/.test  ## the default test suite
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
 test-fast: .venv/.test  ## what is worth running after every change
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not oracle and not browser and not faults and not experiments' $(PYTEST)
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not oracle and not browser and not faults and not experiments and not benchmarks' $(PYTEST)
 
 faults: .venv/.test  ## every promise about faults, at full count: about an hour
 	$(BIN)/python -m pytest -m faults --faults full -n 2 --dist loadfile $(PYTEST)

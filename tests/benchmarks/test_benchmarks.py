@@ -98,7 +98,7 @@ FIGURES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.benchmarks
 @pytest.mark.parametrize("name", FIGURES)
 def test_smoke(name, tmp_path):
     out = tmp_path / "result.json"
