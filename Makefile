@@ -53,7 +53,7 @@ endif
 	@touch $@
 
 .venv/.rivals: .venv/.core
-	$(INSTALL) -e '.[oracle,rivals]'
+	$(INSTALL) -e '.[onednn,oracle,rivals]'
 	@touch $@
 
 .venv/.lint: .venv/.core

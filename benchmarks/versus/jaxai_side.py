@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from jaxai.core import allocator
+
+if __name__ == "__main__":
+    allocator.keep_warm()  # as the command does, before libraries start threads with memory of their own
+
 import dataclasses
+import importlib.metadata
 from typing import Any
 
 import jax
@@ -13,8 +19,9 @@ from sizes import Workload
 
 import jaxai
 from jaxai import Experiment, Pipeline, Steps, forms, optim
-from jaxai.core import allocator, tree
+from jaxai.core import tree
 from jaxai.data.source import Arrays
+from jaxai.forms.onednn import library
 from jaxai.models import MLP, ConvNet
 from jaxai.models.bert import Bert
 from jaxai.models.gpt2 import GPT2
@@ -136,5 +143,5 @@ def noise(workload: Workload, size: int) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    allocator.keep_warm()  # as training does, for predictions too; before there are arrays
-    serve(open_workload, {"jaxai": jaxai.__version__, "jax": jax.__version__})
+    onednn = importlib.metadata.version("onednn") if library.is_ready() else "none"
+    serve(open_workload, {"jaxai": jaxai.__version__, "jax": jax.__version__, "oneDNN": onednn})

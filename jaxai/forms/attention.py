@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxai import compat
 from jaxai.forms.choice import is_fast
 
 _log = logging.getLogger("jaxai")
@@ -24,7 +25,8 @@ def attention(
 
     `mask`, bool [batch or 1, head or 1, length, key], says which may be looked at. Vaswani et al. 2017.
     """
-    if is_fast() and jax.default_backend() == "cpu" and query.dtype == jnp.float32:
+    known = query.dtype == jnp.float32 or (query.dtype == jnp.bfloat16 and compat.multiplies_bfloat16())
+    if is_fast() and jax.default_backend() == "cpu" and known:
         return _on_cpu(query, key, value, mask, causal)
     implementation = None
     if is_fast() and jax.default_backend() == "gpu" and _has_cudnn(query.dtype.name, query.shape[-1], mask is not None):
@@ -75,27 +77,27 @@ def _gather(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, gr
 
 
 def _forward(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, groups: int) -> tuple[jax.Array, Any]:
-    scores = _where(seen, _product(q, k, 3, 3), _MASKED, groups)
+    scores = _where(seen, _product(q, k, 3, 3, jnp.float32), _MASKED, groups)
     weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
-    weights /= jnp.sum(weights, axis=-1, keepdims=True)
+    weights = (weights / jnp.sum(weights, axis=-1, keepdims=True)).astype(v.dtype)
     y = _product(weights, v, 3, 2)
     return y, (q, k, v, seen, weights, y)
 
 
 def _backward(groups: int, kept: Any, cotangent: jax.Array) -> tuple[jax.Array | None, ...]:
     q, k, v, seen, weights, y = kept
-    through = _product(cotangent, v, 3, 3)
+    through = _product(cotangent, v, 3, 3, jnp.float32)
     # Of the softmax: what a weight adds to the sum, less the mean over the row, which is that of the outputs.
-    scores = weights * (through - jnp.sum(cotangent * y, axis=-1, keepdims=True))
-    scores = _where(seen, scores, 0.0, groups)
+    mean = jnp.sum(cotangent * y, axis=-1, keepdims=True, dtype=jnp.float32)
+    scores = _where(seen, weights * (through - mean), 0.0, groups).astype(q.dtype)
     return _product(scores, k, 3, 2), _product(scores, q, 2, 2), _product(weights, cotangent, 2, 2), None
 
 
 _gather.defvjp(_forward, _backward)
 
 
-def _product(a: jax.Array, b: jax.Array, over: int, of: int) -> jax.Array:
-    return lax.dot_general(a, b, (((over,), (of,)), ((0, 1), (0, 1))))
+def _product(a: jax.Array, b: jax.Array, over: int, of: int, dtype: Any = None) -> jax.Array:
+    return lax.dot_general(a, b, (((over,), (of,)), ((0, 1), (0, 1))), preferred_element_type=dtype)
 
 
 def _where(seen: jax.Array | None, scores: jax.Array, other: float, groups: int) -> jax.Array:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from jaxai.models.attention import Attention, Dropout, Slots, dense
@@ -73,7 +74,9 @@ class FeedForward(nn.Module):
         elif self.activation == "relu":
             y = jax.nn.relu(y)
         else:
-            y = jax.nn.gelu(y) if self.activation == "gelu_tanh" else gelu(y)
+            # In float32, as half precision would be rounded after each of its operations.
+            wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
+            y = (jax.nn.gelu(wide) if self.activation == "gelu_tanh" else gelu(wide)).astype(y.dtype)
         y = Dropout(self.dropout, name="dropout")(y, train)
         out_init = self.out_init or self.kernel_init
         return dense(x.shape[-1], "dense2", use_bias=self.use_bias, kernel_init=out_init)(y)
