@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from jaxai.core import allocator
+
+if __name__ == "__main__":
+    allocator.keep_warm()  # as the command does, before libraries start threads with memory of their own
+
 import dataclasses
 import itertools
 from typing import Any

@@ -18,6 +18,11 @@ from jaxai.forms import conv_cpu, lowering
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def _without_a_library(monkeypatch):
+    monkeypatch.setattr(lowering, "is_ready", lambda: False)
+
+
 def random(*shape):
     return jnp.asarray(RNG.standard_normal(shape), jnp.float32)
 

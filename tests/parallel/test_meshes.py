@@ -163,7 +163,7 @@ BETWEEN_TWO = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.experiments
 def test_two_processes_of_two_devices_agree_with_one_process(found):
     address = f"localhost:{free_port()}"
     processes = [start(list(BETWEEN_TWO.values()), 2, address, str(number)) for number in range(2)]

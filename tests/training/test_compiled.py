@@ -125,16 +125,22 @@ def test_the_command_describes_devices_that_are_not_there(tmp_path):
     assert "read from the compilation cache" not in printed
 
 
-@pytest.mark.slow
-def test_training_and_describing_compile_the_same_program(tmp_path):
+BOTH = """
+import sys
+from jaxai.cli import main
+
+name = sys.argv[1]
+code = main(["train", f"small.py:{name}", "--run", f"run {name}", "--display", "none"])
+sys.exit(code or main(["describe", f"small.py:{name}", "--compile"]))
+"""
+
+
+@pytest.mark.experiments
+@pytest.mark.parametrize(("variant", "devices"), [("one", 1), ("mapped", 8), ("get_config", 8)])
+def test_training_and_describing_compile_the_same_program(variant, devices, tmp_path):
     (tmp_path / "small.py").write_text(EXPERIMENT)
-    for variant, devices in (("one", 1), ("mapped", 8), ("get_config", 8)):
-        cache = tmp_path / f"cache {variant}"
-        arguments = ["-m", "jaxai", "train", f"small.py:{variant}", "--run", f"run {variant}", "--display", "none"]
-        child(*arguments, cwd=tmp_path, cache=cache, devices=devices)
-        arguments = ["-m", "jaxai", "describe", f"small.py:{variant}", "--compile"]
-        printed = child(*arguments, cwd=tmp_path, cache=cache, devices=devices)
-        assert "compiled     read from the compilation cache in" in printed
+    printed = child("-c", BOTH, variant, cwd=tmp_path, cache=tmp_path / "cache", devices=devices)
+    assert "compiled     read from the compilation cache in" in printed
 
 
 @pytest.mark.slow

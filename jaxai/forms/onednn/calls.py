@@ -14,6 +14,8 @@ import numpy as np
 from jax import lax
 
 Form = Callable[[jax.Array, jax.Array], jax.Array]
+_Factor = tuple[tuple[int, int], tuple[int, int]]
+"""Size and stride of what is kept of a factor, and of what is summed over."""
 _DTYPES = (jnp.float32, jnp.bfloat16)
 _FORWARD, _IMAGE_GRADIENT, _KERNEL_GRADIENT = range(3)
 SMALL = {"float32": 2**24, "bfloat16": 2**20}
@@ -69,14 +71,18 @@ def product(shapes: Sequence[tuple[int, ...]], dtype: Any, out: Any, params: dic
         if rows is None or columns is None or 1 not in (rows[1], columns[1]):
             return None
         factors.append((rows, columns))
-    strides = [_strides(shape) for shape in shapes]
-    sizes = [shapes[0][dim] for dim in batch[0]]
-    (rows, summed), (columns, other) = factors
-    left = _attribute([*sizes, rows[0], summed[0]], [*strides[0][: len(sizes)], rows[1], summed[1]])
-    right = _attribute([*sizes, other[0], columns[0]], [*strides[1][: len(sizes)], other[1], columns[1]])
-    shape = [*sizes, rows[0], columns[0]]
-    attributes = {"left": left, "right": right, "out": _attribute(shape, _strides(shape))}
-    return functools.partial(_bind, "jaxai_product", out, attributes)
+    if not batch[0] and all(rows[1] == 1 < columns[0] for rows, columns in factors):
+        # Autodiff makes a kernel's gradient turned around, and turns it back: to be told so the compiler need not copy.
+        (first, second), (left, right) = (
+            factors,
+            ([shape[dim] for dim in kept] for shape, kept in zip(shapes, free, strict=True)),
+        )
+        turned = jax.ShapeDtypeStruct((*right, *left), out.dtype)
+        form = _product([], second, first, turned)
+        order = (*range(len(right), len(turned.shape)), *range(len(right)))
+        return lambda a, b: lax.transpose(form(b, a), order)
+    sizes = [(shapes[0][dim], *(_strides(shape)[dim] for shape in shapes)) for dim in batch[0]]
+    return _product(sizes, *factors, out)
 
 
 class _Lying:
@@ -132,6 +138,21 @@ def _call(which: int, image: _Lying, kernel: _Lying, values: _Lying, window: Any
 
 def _bind(name: str, out: Any, attributes: dict[str, Any], a: jax.Array, b: jax.Array) -> Any:
     return jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(out.shape, out.dtype))(a, b, **attributes)
+
+
+def _product(batch: Sequence[tuple[int, int, int]], first: _Factor, second: _Factor, out: Any) -> Form:
+    """Of factors [batch..., row, column] and [batch..., column, row]: sizes and strides of dims, of batch in both."""
+    (rows, summed), (columns, other) = first, second
+    sizes = [size for size, _, _ in batch]
+    shape = [*sizes, rows[0], columns[0]]
+    attributes = {
+        "left": _attribute([*sizes, rows[0], summed[0]], [*(stride for _, stride, _ in batch), rows[1], summed[1]]),
+        "right": _attribute(
+            [*sizes, other[0], columns[0]], [*(stride for _, _, stride in batch), other[1], columns[1]]
+        ),
+        "out": _attribute(shape, _strides(shape)),
+    }
+    return functools.partial(_bind, "jaxai_product", out, attributes)
 
 
 def _attribute(sizes: Sequence[int], strides: Sequence[int]) -> np.ndarray:
