@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
+from jaxai import forms
 from jaxai.core import rules, tree
 from jaxai.core.call import Call
 from jaxai.core.duration import Duration
@@ -71,7 +72,7 @@ class Optimizer:
         return optax.chain(
             *([optax.clip_by_global_norm(self.clip_norm)] if self.clip_norm else []),
             *(decay if self.coupled else []),
-            _transformation(self.update, "optimizer.update"),
+            _in_place(_transformation(self.update, "optimizer.update")),
             *([] if self.coupled else decay),
             *([_transformation(self.rescale, "optimizer.rescale")] if self.rescale is not None else []),
             *([_multiply(self.multipliers, to_steps)] if self.multipliers else []),
@@ -85,6 +86,19 @@ class Optimizer:
     def rules(self, params: Any) -> list[tuple[str, rules.Rules[Any], Any]]:
         """(field, rules, the parameters they choose among), for a description."""
         return [("optimizer.decay", self.decay or (), params), ("optimizer.multipliers", self.multipliers, params)]
+
+
+def _in_place(rule: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same rule, whose new slots are made once, and then read, on CPUs.
+
+    The compiler would rather compute them again for the parameters, and so need both the old and the new ones.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        new = rule.update(updates, state, params)
+        return jax.lax.optimization_barrier(new) if forms.is_fast() and jax.default_backend() == "cpu" else new
+
+    return optax.GradientTransformation(rule.init, update)
 
 
 def _transformation(call: Call, field: str) -> optax.GradientTransformation:

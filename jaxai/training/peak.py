@@ -64,6 +64,8 @@ class _Value:
     at: int = -1
     """Which operation gives it; -1 for what is there from the beginning."""
     is_stored: bool = False
+    is_held: bool = False
+    """Whether a barrier keeps the compiler from computing it where it is read."""
 
     @property
     def is_elementwise(self) -> bool:
@@ -126,6 +128,12 @@ def _list_values(
         if name in CALLS and parts and len(parts[0].invars) == len(operands):
             known.update(zip(eqn.outvars, _list_values(parts[0], operands, values, shares), strict=True))
             continue
+        if name == "optimization_barrier":
+            known.update(zip(eqn.outvars, operands, strict=True))
+            for operand in operands:
+                if operand is not None:
+                    operand.is_held = True
+            continue
         inside = max((_peak(part, 0, shares) for part in parts), default=0.0)
         for var in eqn.outvars:
             size = _num_bytes(var.aval, shares)
@@ -166,6 +174,8 @@ def _needed(values: list[_Value], results: list[_Value | None]) -> list[_Value]:
 
 def _is_stored(value: _Value) -> bool:
     """Whether memory has to hold it; of all that read it, this is known already."""
+    if value.is_held:
+        return True
     if value.op in VIEWS:
         return False
     shared = len(value.readers) > 1

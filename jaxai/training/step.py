@@ -55,7 +55,6 @@ def make_train_step(
         key = rng.step_key(options.seed, "train", state.step)
         gradients, total, weight, measured, new_state = sum_batch(task, state, batch, key, options, axis, for_use)
         _check_out(measured, new_state, state.model_state)
-        gradients = jax.tree.map(lambda g: g / weight, gradients)
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(total) & jnp.isfinite(norm)
 
@@ -107,17 +106,29 @@ def sum_batch(
     axis: str | None,
     for_use: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, jax.Array, jax.Array, dict[str, Any], dict[str, Any]]:
-    """Summed gradients, loss, weight and metrics of the whole batch, and the mean of the updated model state."""
+    """Of the whole batch: gradients of the mean loss; sums of loss, weight and metrics; the mean of the model state."""
+
+    def over_devices(x: Any) -> Any:
+        return jax.lax.psum(x, axis) if axis else x
+
+    # In one piece, the weight is known before the backward pass, which then makes means: no pass over the gradients.
+    whole = options.virtual_shards is None and options.accumulate == 1
+    scale = (lambda weight: 1 / over_devices(weight)) if whole else None
 
     def measure(part: Batch) -> Any:
-        gradients, out = sum_gradients(task, state, part, key, options, for_use)
+        gradients, out = sum_gradients(task, state, part, key, options, for_use, scale)
         return (gradients, out.total, out.weight, dict(out.metrics)), dict(out.model_state)
 
     if options.virtual_shards is not None:
         sums, states = tree_sum(measure, batch, options.virtual_shards, axis, options.num_devices)
-        return *sums, jax.tree.map(lambda x: x / options.virtual_shards, states)
-    sums, states = measure(batch)
-    return (*jax.lax.psum(sums, axis), jax.lax.pmean(states, axis)) if axis else (*sums, states)
+        states = jax.tree.map(lambda x: x / options.virtual_shards, states)
+    else:
+        sums, states = measure(batch)
+        sums, states = over_devices(sums), jax.lax.pmean(states, axis) if axis else states
+    gradients, total, weight, measured = sums
+    if not whole:
+        gradients = jax.tree.map(lambda g: g / weight, gradients)
+    return gradients, total, weight, measured, states
 
 
 def sum_gradients(
@@ -127,8 +138,12 @@ def sum_gradients(
     key: jax.Array,
     options: StepOptions,
     for_use: Callable[[Any], Any] | None = None,
+    scale: Callable[[jax.Array], jax.Array] | None = None,
 ) -> tuple[Any, Out]:
-    """Gradients of the summed loss over this device's share of the batch, in `options.accumulate` micro-batches."""
+    """Gradients of the summed loss over this device's share of the batch, in `options.accumulate` micro-batches.
+
+    In one micro-batch, of that loss times `scale(its weight)`.
+    """
     compute = jnp.dtype(options.precision)
 
     def objective(params: Any, model_state: Any, part: Batch) -> tuple[jax.Array, Out]:
@@ -140,9 +155,11 @@ def sum_gradients(
     if for_use is not None:
         # Brought together again in the backward pass rather than kept: no device ever has all of them at once.
         objective = jax.checkpoint(objective, policy=jax.checkpoint_policies.save_anything_except_these_names(GATHERED))
-    gradient = jax.grad(objective, has_aux=True)
     if options.accumulate == 1:
-        return gradient(state.params, state.model_state, batch)
+        total, pull, out = jax.vjp(lambda p: objective(p, state.model_state, batch), state.params, has_aux=True)
+        (gradients,) = pull(jnp.ones_like(total) if scale is None else scale(out.weight).astype(total.dtype))
+        return gradients, out
+    gradient = jax.grad(objective, has_aux=True)
 
     def add(carry: tuple[Any, Out], part: Batch) -> tuple[tuple[Any, Out], None]:
         gradients, sums = carry

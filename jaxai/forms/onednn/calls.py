@@ -71,18 +71,15 @@ def product(shapes: Sequence[tuple[int, ...]], dtype: Any, out: Any, params: dic
         if rows is None or columns is None or 1 not in (rows[1], columns[1]):
             return None
         factors.append((rows, columns))
+    first, second = factors
     if not batch[0] and all(rows[1] == 1 < columns[0] for rows, columns in factors):
         # Autodiff makes a kernel's gradient turned around, and turns it back: to be told so the compiler need not copy.
-        (first, second), (left, right) = (
-            factors,
-            ([shape[dim] for dim in kept] for shape, kept in zip(shapes, free, strict=True)),
-        )
-        turned = jax.ShapeDtypeStruct((*right, *left), out.dtype)
-        form = _product([], second, first, turned)
-        order = (*range(len(right), len(turned.shape)), *range(len(right)))
+        left, right = ([shape[dim] for dim in kept] for shape, kept in zip(shapes, free, strict=True))
+        form = _product([], second, first, jax.ShapeDtypeStruct((*right, *left), out.dtype))
+        order = (*range(len(right), len(out.shape)), *range(len(right)))
         return lambda a, b: lax.transpose(form(b, a), order)
     sizes = [(shapes[0][dim], *(_strides(shape)[dim] for shape in shapes)) for dim in batch[0]]
-    return _product(sizes, *factors, out)
+    return _product(sizes, first, second, out)
 
 
 class _Lying:
@@ -140,7 +137,7 @@ def _bind(name: str, out: Any, attributes: dict[str, Any], a: jax.Array, b: jax.
     return jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(out.shape, out.dtype))(a, b, **attributes)
 
 
-def _product(batch: Sequence[tuple[int, int, int]], first: _Factor, second: _Factor, out: Any) -> Form:
+def _product(batch: Sequence[tuple[int, ...]], first: _Factor, second: _Factor, out: Any) -> Form:
     """Of factors [batch..., row, column] and [batch..., column, row]: sizes and strides of dims, of batch in both."""
     (rows, summed), (columns, other) = first, second
     sizes = [size for size, _, _ in batch]
