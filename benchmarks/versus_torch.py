@@ -10,10 +10,9 @@ are. A turn takes as many steps as fit into 0.4 s, at least one; compiling and t
 programs come from its cache, as in every start but the first.
 "32 steps a call" picks each batch out of data on the device, where the others repeat one.
 
-Both sides run with the system's allocator as it is installed, and with one that keeps freed memory mapped, "warm":
-jaxai by `JAXAI_ALLOCATOR`, whose default that is, PyTorch by glibc's settings `MALLOC_...`. "jaxai to channels_last" is
-jaxai as it comes to PyTorch as it comes; "to channels_last, warm" gives both the same setting; "to jaxai, system" is
-what the setting does for jaxai.
+jaxai keeps freed memory mapped, by `JAXAI_ALLOCATOR`, whose default that is. PyTorch runs as it is installed, and
+"warm", by glibc's settings `MALLOC_...`, which do the same: "jaxai to channels_last" is jaxai as it comes to PyTorch as
+it comes; "to channels_last, warm" gives both the same setting.
 
     --only NAME,NAME        some of the workloads: mnist_cnn (93,322 parameters, batch 128, Adam), cifar_cnn (4,275,594,
                             batch 64, momentum), resnet18 (32 x 32, small stem, batch 64, momentum), resnet50 (64 x 64,
@@ -55,10 +54,7 @@ WARM = {
 }
 """glibc's settings by which freed memory stays mapped."""
 OURS, THEIRS = "jaxai_side.py", "torch_side.py"
-ALLOCATORS = {
-    OURS: {"": {"JAXAI_ALLOCATOR": "warm"}, ", system": {"JAXAI_ALLOCATOR": "system"}},
-    THEIRS: {"": {}, ", warm": WARM},
-}
+ALLOCATORS = {OURS: {"": {"JAXAI_ALLOCATOR": "warm"}}, THEIRS: {"": {}, ", warm": WARM}}
 """By side, what the contenders' names end in, and the environment of their process; each as it comes first."""
 BOUNDS = {
     ("mnist_cnn", "jaxai", "channels_last"): 1.4,
@@ -180,27 +176,27 @@ def started(
             **({"JAX_PLATFORMS": "cpu"} if given.device == "cpu" else {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}),
         }
         if not smoke:
-            compile_first(names, given.device, environment)
+            stack.enter_context(contextlib.closing(compile_first(names, given.device, environment)))
         sides: dict[tuple[str, str], Side] = {}
         for script, python in scripts.items():
-            # A GPU's memory is not the host's to set; and smoke would take too long if jaxai compiled twice.
-            only_first = given.device == "gpu" or (smoke and script == OURS)
-            for suffix, allocator in itertools.islice(ALLOCATORS[script].items(), 1 if only_first else None):
+            # A GPU's memory is not the host's to set.
+            for suffix, allocator in itertools.islice(ALLOCATORS[script].items(), 1 if given.device == "gpu" else None):
                 side = Side(script, python, environment | allocator)
                 sides[script, suffix] = stack.enter_context(contextlib.closing(side))
         yield sides
 
 
-def compile_first(names: Sequence[str], device: str, environment: dict[str, str]) -> None:
-    """Fills jaxai's cache of compiled programs.
+def compile_first(names: Sequence[str], device: str, environment: dict[str, str]) -> Side:
+    """Fills jaxai's cache of compiled programs; the process that did.
 
-    What compiling leaves of the heap makes short steps a fifth slower under one allocator and not the other, as long as
-    that process lives.
+    What compiling leaves of its heap makes short steps a fifth slower. To be kept while others race: who takes over the
+    pages of a process that has ended, which lie scattered, is slower by as much.
     """
-    with contextlib.closing(Side(OURS, sys.executable, environment)) as side:
-        for name in names:
-            for contender in side.ask(open=name, device=device, smoke=False)["contenders"]:
-                side.ask(run=contender, steps=1)
+    side = Side(OURS, sys.executable, environment)
+    for name in names:
+        for contender in side.ask(open=name, device=device, smoke=False)["contenders"]:
+            side.ask(run=contender, steps=1)
+    return side
 
 
 def race(
@@ -228,15 +224,15 @@ def race(
 
 
 def pairs(opened: dict[tuple[str, str], dict[str, Any]]) -> list[tuple[str, str]]:
-    """The contenders that are compared: jaxai as it comes to itself with the system's allocator, and to all others."""
-    listed = []
-    for ours in opened[OURS, ""]["contenders"]:
-        for (script, suffix), answer in opened.items():
-            if script == THEIRS:
-                listed += [(ours, theirs + suffix) for theirs in answer["contenders"]]
-            elif suffix:
-                listed.append((ours, ours + suffix))
-    return listed
+    """The contenders that are compared: each of jaxai's to all of the other side."""
+    ours = opened[OURS, ""]["contenders"]
+    theirs = [
+        name + suffix
+        for (script, suffix), answer in opened.items()
+        if script == THEIRS
+        for name in answer["contenders"]
+    ]
+    return [(one, other) for one in ours for other in theirs]
 
 
 if __name__ == "__main__":

@@ -4,10 +4,13 @@
 // strides, so that one handler serves every order of dims. Kernels are handed to oneDNN in the layout that it likes.
 
 #include <cstdint>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "dnnl.hpp"
@@ -33,6 +36,19 @@ dnnl::stream& Stream() {
   return stream;
 }
 
+// Room to work in, as large as the largest operation of this thread has needed.
+void* Scratch(size_t size) {
+  thread_local std::unique_ptr<void, decltype(&std::free)> room(nullptr, &std::free);
+  thread_local size_t has = 0;
+  if (size > has) {
+    has = (size + 63) / 64 * 64;
+    room.reset();  // before there is twice as much
+    room.reset(std::aligned_alloc(64, has));
+    if (!room) throw std::bad_alloc();
+  }
+  return room.get();
+}
+
 memory::data_type Type(ffi::DataType type) {
   switch (type) {
     case ffi::DataType::F32: return memory::data_type::f32;
@@ -51,9 +67,10 @@ Shape AsLiked(const Shape& shape) {
   return Shape(shape.get_dims(), shape.get_data_type(), memory::format_tag::any);
 }
 
-// An operation, what it is called with, and room for it; one call uses it at a time.
+// An operation and what it is called with; one call uses it at a time.
 struct Plan {
   dnnl::primitive primitive;
+  size_t scratch = 0;
   std::unordered_map<int, memory> arguments;
   // The tensors of the call: two operands and the result.
   memory tensors[3];
@@ -64,6 +81,7 @@ struct Plan {
   void Run(void* const buffers[3], int place_of_kernel) {
     dnnl::stream& stream = Stream();
     for (int i = 0; i < 3; ++i) tensors[i].set_data_handle(buffers[i]);
+    if (scratch) arguments.at(DNNL_ARG_SCRATCHPAD).set_data_handle(Scratch(scratch));
     if (before) before->execute(stream, tensors[place_of_kernel], kernel);
     primitive.execute(stream, arguments);
     if (after) after->execute(stream, kernel, tensors[place_of_kernel]);
@@ -94,7 +112,8 @@ void AddKernel(Plan& plan, int place, int argument, const Shape& shape, const Sh
 template <typename Description>
 void Finish(Plan& plan, const Description& description, dnnl::primitive primitive) {
   plan.primitive = std::move(primitive);
-  plan.arguments[DNNL_ARG_SCRATCHPAD] = memory(description.scratchpad_desc(), Engine());
+  plan.scratch = description.scratchpad_desc().get_size();
+  plan.arguments[DNNL_ARG_SCRATCHPAD] = Unallocated(description.scratchpad_desc());
 }
 
 // Plans by everything that they depend on; those not in use lie ready.

@@ -93,9 +93,10 @@ def _built() -> Path:
 
 
 def _file(distribution: str, name: str) -> Path | None:
-    """A file of an installed distribution, by its name."""
+    """A file of an installed distribution, by its name; the outermost, where folders repeat it."""
     try:
         files = importlib.metadata.files(distribution) or []
     except importlib.metadata.PackageNotFoundError:
         return None
-    return next((Path(str(each.locate())).resolve() for each in files if each.name == name), None)
+    found = [Path(str(each.locate())).resolve() for each in files if each.name == name]
+    return min(found, key=lambda path: len(path.parts), default=None)
