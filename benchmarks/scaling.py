@@ -11,7 +11,8 @@ is told is each device's share of the state and of the floating-point operations
 for each parameter: data parallelism sums 4, its gradient; fsdp brings 4 together as well; tensor parallelism sends
 activations, whatever the parameters.
 
-`PMap` and `Mesh(data)` are timed beside each other on 8 forced devices; target: within 2 % of each other.
+`PMap` and `Mesh(data)` are timed beside each other on 8 forced devices; target: within 2 % of each other. All on forced
+devices is without oneDNN, which programs that the compiler cuts cannot call.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ def needs(value: Any) -> int:
 
 def forced(count: int) -> dict[str, str]:
     """An environment in which JAX sees so many devices."""
-    return os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "JAX_PLATFORMS": "cpu"}
+    flags = f"--xla_force_host_platform_device_count={count}"
+    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAXAI_ONEDNN": "off"}
 
 
 def devices(base: dict[str, int], options: Options) -> list[Figure]:
