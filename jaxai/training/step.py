@@ -156,9 +156,13 @@ def sum_gradients(
         # Brought together again in the backward pass rather than kept: no device ever has all of them at once.
         objective = jax.checkpoint(objective, policy=jax.checkpoint_policies.save_anything_except_these_names(GATHERED))
     if options.accumulate == 1:
-        total, pull, out = jax.vjp(lambda p: objective(p, state.model_state, batch), state.params, has_aux=True)
-        (gradients,) = pull(jnp.ones_like(total) if scale is None else scale(out.weight).astype(total.dtype))
-        return gradients, out
+
+        def scaled(params: Any) -> tuple[jax.Array, Out]:
+            total, out = objective(params, state.model_state, batch)
+            # The weight depends on the batch alone.
+            return total if scale is None else total * jax.lax.stop_gradient(scale(out.weight)), out
+
+        return jax.grad(scaled, has_aux=True)(state.params)
     gradient = jax.grad(objective, has_aux=True)
 
     def add(carry: tuple[Any, Out], part: Batch) -> tuple[tuple[Any, Out], None]:
