@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxai.forms.onednn.library import has_bfloat16
+
 Form = Callable[[jax.Array, jax.Array], jax.Array]
 _Factor = tuple[tuple[int, int], tuple[int, int]]
 """Size and stride of what is kept of a factor, and of what is summed over."""
-_DTYPES = (jnp.float32, jnp.bfloat16)
 _FORWARD, _IMAGE_GRADIENT, _KERNEL_GRADIENT = range(3)
 SMALL = {"float32": 2**24, "bfloat16": 2**20}
 """Multiplications of a product from which on a call is worth what it costs, some 10 us; a convolution, a quarter."""
@@ -27,7 +28,7 @@ def convolution(shapes: Sequence[tuple[int, ...]], dtype: Any, out: Any, params:
     spec = params["dimension_numbers"]
     if len(out.shape) != 4 or params["batch_group_count"] != 1 or params["feature_group_count"] != 1:
         return None
-    if dtype not in _DTYPES or out.dtype != dtype or not all(math.prod(shape) for shape in shapes):
+    if not _is_known(dtype) or out.dtype != dtype or not all(math.prod(shape) for shape in shapes):
         return None
     lhs, rhs = shapes
     x, kernel, y = _Lying(lhs, spec.lhs_spec), _Lying(rhs, spec.rhs_spec), _Lying(out.shape, spec.out_spec)
@@ -61,7 +62,7 @@ def product(shapes: Sequence[tuple[int, ...]], dtype: Any, out: Any, params: dic
     over, batch = params["dimension_numbers"]
     free = [[dim for dim in range(len(s)) if dim not in (*o, *b)] for s, o, b in zip(shapes, over, batch, strict=True)]
     leading = [tuple(range(len(each))) == tuple(each) for each in batch]
-    if dtype not in _DTYPES or out.dtype not in _DTYPES or not all(leading):
+    if not _is_known(dtype) or not _is_known(out.dtype) or not all(leading):
         return None
     if math.prod(out.shape) * math.prod(shapes[0][dim] for dim in over[0]) < SMALL[dtype.name]:
         return None
@@ -150,6 +151,10 @@ def _product(batch: Sequence[tuple[int, ...]], first: _Factor, second: _Factor, 
         "out": _attribute(shape, _strides(shape)),
     }
     return functools.partial(_bind, "jaxai_product", out, attributes)
+
+
+def _is_known(dtype: Any) -> bool:
+    return dtype == jnp.float32 or (dtype == jnp.bfloat16 and has_bfloat16())
 
 
 def _attribute(sizes: Sequence[int], strides: Sequence[int]) -> np.ndarray:

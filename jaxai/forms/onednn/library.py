@@ -45,6 +45,12 @@ def is_ready() -> bool:
     return True
 
 
+@functools.cache
+def has_bfloat16() -> bool:
+    """Whether oneDNN computes in bfloat16 on this processor: with AVX-512."""
+    return "avx512bw" in Path("/proc/cpuinfo").read_text()
+
+
 class _Fault(Exception):
     """Why oneDNN cannot be called."""
 
